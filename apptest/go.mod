@@ -1,0 +1,4 @@
+module headgate.example/apptest
+
+go 1.26
+

@@ -1,0 +1,9 @@
+module headgate.example/consumer
+
+go 1.26
+
+replace (
+	headgate.example/hashring => ../hashring
+	headgate.example/lib => ../lib
+	headgate.example/counter => ../counter
+)

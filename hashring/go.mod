@@ -1,0 +1,4 @@
+module headgate.example/hashring
+
+go 1.26
+

@@ -1,0 +1,4 @@
+module headgate.example/lib
+
+go 1.26
+

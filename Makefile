@@ -1,0 +1,68 @@
+# Headgate. `make` alone lists the targets.
+#
+# Needs Go 1.26 and nothing else to run. Tests of real parts want RabbitMQ, MariaDB, Redis' client,
+# nginx and Chromium with its driver; those that are missing are skipped and counted at the end.
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
+PROGRAMS := interceptor counter backend consumer headgate
+DATA     ?= $(or $(HEADGATE_DATA),./data)
+
+# Programs, vet and plain tests share one set of build flags, so that one build cache serves them all.
+export CGO_ENABLED = 0
+export GOFLAGS = -trimpath -buildvcs=false
+LDFLAGS = -s -w -X headgate.example/lib/service.version=$(VERSION)
+
+.DEFAULT_GOAL := help
+.PHONY: help run reset build test soak bench check clean vet format services $(PROGRAMS:%=bin/%)
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+run: bin/headgate ## run all layers in one process on ./data (HEADGATE_DATA); needs Go and nothing else
+	@exec bin/headgate dev --data "$(DATA)"
+
+reset: ## delete ./data (HEADGATE_DATA), so that the next `make run` starts over
+	@if [ -e "$(DATA)" ] && [ ! -e "$(DATA)/headgate.yaml" ]; then \
+		echo "make reset: $(DATA) holds no headgate.yaml, so it is not Headgate's data: nothing was deleted" >&2; exit 1; fi
+	rm -rf -- "$(DATA)"
+
+build: $(PROGRAMS:%=bin/%) ## build bin/{interceptor,counter,backend,consumer,headgate}
+
+# The go command knows best what is up to date.
+bin/interceptor bin/counter bin/backend bin/consumer: bin/%:
+	go build -ldflags '$(LDFLAGS)' -o $@ ./$*/cmd/$*
+bin/headgate:
+	go build -ldflags '$(LDFLAGS)' -o $@ ./cli/cmd/headgate
+
+# Package tests run with the race detector (it needs gcc or clang; without one they run without it,
+# said loudly); crowds and kills run on the plain programs of bin/. apptest/cmd/services starts
+# private RabbitMQ and MariaDB servers and stops them; apptest/cmd/testrun prints go test's closing
+# lines, and at the end how many tests were skipped for want of a service (CI=true: a failure).
+RUN_TESTS = HEADGATE_TEST_BIN=$(CURDIR)/bin go run ./apptest/cmd/services -- go run ./apptest/cmd/testrun
+
+test: vet format build ## vet, format, all tests: packages with the race detector, then whole programs under load
+	$(RUN_TESTS)
+
+soak: build ## the long tests: 50 rounds of kill -9, each fuzz target for a minute
+	HEADGATE_KILL_ROUNDS=$${HEADGATE_KILL_ROUNDS:-50} $(RUN_TESTS) -only apptest -run 'TestKillRounds|TestCrowd' -timeout 2h
+	go run ./apptest/cmd/fuzzall -each $${HEADGATE_FUZZ_TIME:-60s}
+
+bench: build ## a small benchmark of the edge: ratios as `name: value` lines
+	HEADGATE_TEST_BIN=$(CURDIR)/bin go run ./apptest/cmd/edgebench
+
+check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files
+	bin/headgate check deploy/config/*.yaml
+	@if command -v staticcheck >/dev/null; then echo staticcheck; staticcheck $$(go list work); \
+		else echo "staticcheck is not installed: left out (go install honnef.co/go/tools/cmd/staticcheck@latest)"; fi
+	@for module in $$(go list -m -f '{{.Dir}}'); do \
+		(cd $$module && GOWORK=off go mod tidy -diff) || { echo "run: cd $$module && GOWORK=off go mod tidy" >&2; exit 1; }; done
+
+vet:
+	go vet work
+
+format:
+	@unformatted=$$(gofmt -l $$(go list -m -f '{{.Dir}}')); if [ -n "$$unformatted" ]; then \
+		echo "not gofmt'ed, run gofmt -w on:" >&2; echo "$$unformatted" >&2; exit 1; fi
+
+clean: ## delete what was built
+	rm -rf bin

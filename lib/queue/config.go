@@ -1,0 +1,105 @@
+package queue
+
+import (
+	"net/url"
+	"time"
+
+	"headgate.example/lib/config"
+)
+
+// The drivers that a Config may name.
+const (
+	Embedded = "embedded"
+	RabbitMQ = "rabbitmq"
+)
+
+// Config chooses a driver and bounds it.
+type Config struct {
+	Driver string `yaml:"driver"` // embedded (default) or rabbitmq
+
+	// Path is the SQLite file of the embedded driver. Several handles and processes of one machine may
+	// use the same file; a network file system will not do.
+	Path string `yaml:"path"`
+
+	// URL is the broker's address: amqp://user:password@host:port/vhost, or amqps.
+	URL config.Secret `yaml:"url"`
+
+	// Prefix begins the names of the broker's exchanges and queues; default headgate.
+	Prefix string `yaml:"prefix"`
+
+	// Channels is the number of channels that publishers share; default 2, 1 to 16.
+	Channels int `yaml:"channels"`
+
+	// MaxReady bounds the ready messages of a topic; beyond it messages are refused. Messages that are
+	// delayed or delivered do not count, and concurrent publishers may overshoot a little. 0: no bound.
+	// Default 1,000,000. On a broker it is fixed when the queue is first declared.
+	MaxReady int `yaml:"max_ready"`
+
+	// DeliveryLimit moves a message that came so many times without being settled to the dead letters:
+	// a backstop against a message that kills its consumer. Keep it high, since a consumer's crash loop
+	// counts against healthy messages too. Default 1000. On a broker it is fixed as MaxReady is.
+	DeliveryLimit int `yaml:"delivery_limit"`
+
+	// PublishTimeout bounds Publish, whatever its context says; default 5s.
+	PublishTimeout time.Duration `yaml:"publish_timeout"`
+
+	// BrokerWait is how long a message waits for a broker that is away or blocked before it is refused;
+	// default 1s, at most PublishTimeout.
+	BrokerWait time.Duration `yaml:"broker_wait"`
+}
+
+// DefaultConfig is the embedded driver in ./data/queue.db.
+func DefaultConfig() Config {
+	return Config{
+		Driver:         Embedded,
+		Path:           "data/queue.db",
+		Prefix:         "headgate",
+		Channels:       2,
+		MaxReady:       1_000_000,
+		DeliveryLimit:  1000,
+		PublishTimeout: 5 * time.Second,
+		BrokerWait:     time.Second,
+	}
+}
+
+// Validate names each field that cannot be used.
+func (c *Config) Validate(p *config.Problems) {
+	switch c.Driver {
+	case Embedded:
+		if c.Path == "" {
+			p.Addf("path", "the embedded driver needs the path of its file")
+		}
+	case RabbitMQ:
+		c.validateBroker(p)
+	default:
+		p.Addf("driver", "%.40q is no driver: want %s or %s", c.Driver, Embedded, RabbitMQ)
+	}
+	if c.MaxReady < 0 {
+		p.Addf("max_ready", "%d: want 0 (no bound) or more messages", c.MaxReady)
+	}
+	if c.DeliveryLimit < 10 {
+		p.Addf("delivery_limit", "%d: want at least 10, lest restarts of a consumer dead-letter healthy messages", c.DeliveryLimit)
+	}
+	if c.PublishTimeout < 100*time.Millisecond || c.PublishTimeout > time.Minute {
+		p.Addf("publish_timeout", "%s: want 100ms to 1m", c.PublishTimeout)
+	}
+	if c.BrokerWait < 0 || c.BrokerWait > c.PublishTimeout {
+		p.Addf("broker_wait", "%s: want 0 to publish_timeout (%s)", c.BrokerWait, c.PublishTimeout)
+	}
+}
+
+func (c *Config) validateBroker(p *config.Problems) {
+	u, err := url.Parse(c.URL.Reveal())
+	switch { // the address holds a password: never show it
+	case c.URL == "":
+		p.Addf("url", "the rabbitmq driver needs the broker's address, amqp://user:password@host:port/vhost")
+	case err != nil || (u.Scheme != "amqp" && u.Scheme != "amqps") || u.Host == "":
+		p.Addf("url", "not the address of a broker: want amqp://user:password@host:port/vhost, or amqps")
+	}
+	if err := CheckTopic(c.Prefix); err != nil {
+		p.Addf("prefix", "%.80q: want 1 to %d letters a-z, digits, '_' or '-'", c.Prefix, MaxTopicBytes)
+	}
+	if c.Channels < 1 || c.Channels > 16 {
+		p.Addf("channels", "%d: want 1 to 16", c.Channels)
+	}
+}

@@ -1,0 +1,29 @@
+// Package open opens the queue that a config names. It exists apart from package queue so that drivers
+// can import the contract.
+package open
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"headgate.example/lib/config"
+	"headgate.example/lib/queue"
+	"headgate.example/lib/queue/embedded"
+	"headgate.example/lib/queue/rabbitmq"
+)
+
+// Queue opens the driver that cfg.Driver names. The embedded driver needs its file at once; the
+// RabbitMQ driver connects in the background and works while the broker is away.
+func Queue(ctx context.Context, cfg queue.Config, log *slog.Logger) (queue.Queue, error) {
+	if err := config.Check(&cfg); err != nil {
+		return nil, fmt.Errorf("queue config: %w", err)
+	}
+	switch cfg.Driver {
+	case queue.Embedded:
+		return embedded.Open(ctx, cfg, log)
+	case queue.RabbitMQ:
+		return rabbitmq.Open(ctx, cfg, log)
+	}
+	return nil, fmt.Errorf("queue config: driver %.40q is unknown", cfg.Driver)
+}

@@ -1,0 +1,108 @@
+package auth
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash"
+	"sync"
+
+	"headgate.example/lib/config"
+)
+
+// MinSymmetricSecretBytes is the least length of a SymmetricKey's secret.
+const MinSymmetricSecretBytes = 16
+
+// SymmetricKey signs and verifies tickets or hops with HMAC-SHA256.
+type SymmetricKey struct {
+	ID     string        `yaml:"id"`     // 1 to 32 of A-Z a-z 0-9 _ -
+	Secret config.Secret `yaml:"secret"` // at least MinSymmetricSecretBytes bytes
+}
+
+// ValidateKeys checks the keys of a Keyring; field is where the config holds them.
+func ValidateKeys(p *config.Problems, field string, keys []SymmetricKey) {
+	if len(keys) < 1 || len(keys) > MaxKeys {
+		p.Addf(field, "must name 1 to %d keys, names %d", MaxKeys, len(keys))
+	}
+	seen := make(map[string]bool, len(keys))
+	for i, k := range keys {
+		at := p.In(fmt.Sprintf("%s[%d]", field, i))
+		var wrong *keyError
+		if errors.As(k.check(), &wrong) {
+			at.Addf(wrong.field, "%s", wrong.reason)
+		}
+		if seen[k.ID] {
+			at.Addf("id", "%q is the id of an earlier key", k.ID)
+		}
+		seen[k.ID] = true
+	}
+}
+
+func (k *SymmetricKey) check() error {
+	if err := checkKeyID(k.ID); err != nil {
+		return err
+	}
+	if n := len(k.Secret.Reveal()); n < MinSymmetricSecretBytes {
+		return keyErrorf("secret", "must be at least %d bytes, is %d", MinSymmetricSecretBytes, n)
+	}
+	return nil
+}
+
+// Keyring holds the keys of tickets or of hops. The first signs, all verify. It is immutable and safe
+// for concurrent use.
+type Keyring struct {
+	keys map[string]*macKey
+	sign *macKey
+}
+
+// macKey keeps HMACs that are keyed already: keying one costs as much as a short message.
+type macKey struct {
+	id   string
+	pool sync.Pool
+}
+
+const macBytes = sha256.Size
+
+// NewKeyring takes 1 to MaxKeys keys.
+func NewKeyring(keys []SymmetricKey) (*Keyring, error) {
+	if len(keys) < 1 || len(keys) > MaxKeys {
+		return nil, fmt.Errorf("keys: must be 1 to %d, are %d", MaxKeys, len(keys))
+	}
+	ring := &Keyring{keys: make(map[string]*macKey, len(keys))}
+	for i := range keys {
+		if err := keys[i].check(); err != nil {
+			return nil, fmt.Errorf("keys[%d]: %w", i, err)
+		}
+		if ring.keys[keys[i].ID] != nil {
+			return nil, fmt.Errorf("keys[%d]: id: %q is used twice", i, keys[i].ID)
+		}
+		secret := []byte(keys[i].Secret.Reveal())
+		key := &macKey{id: keys[i].ID}
+		key.pool.New = func() any { return hmac.New(sha256.New, secret) }
+		ring.keys[key.id] = key
+		if ring.sign == nil {
+			ring.sign = key
+		}
+	}
+	return ring, nil
+}
+
+// appendMAC appends the base64url of the HMAC over text.
+func (k *macKey) appendMAC(dst, text []byte) []byte {
+	mac := k.pool.Get().(hash.Hash) //nolint:forcetypeassert // only hashes are put
+	mac.Reset()
+	mac.Write(text)
+	var sum [macBytes]byte
+	dst = base64.RawURLEncoding.AppendEncode(dst, mac.Sum(sum[:0]))
+	k.pool.Put(mac)
+	return dst
+}
+
+// macMatches compares a base64url HMAC in constant time. Comparing the encoded forms also refuses
+// every encoding but the canonical one.
+func (k *macKey) macMatches(text []byte, encoded string) bool {
+	var buf [64]byte
+	return hmac.Equal(k.appendMAC(buf[:0], text), []byte(encoded))
+}

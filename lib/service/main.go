@@ -1,0 +1,184 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"headgate.example/lib/config"
+)
+
+// Exit codes of Main.
+const (
+	ExitOK        = 0
+	ExitFailed    = 1   // could not start, failed while running, or did not stop in time
+	ExitUsage     = 2   // wrong flags or a wrong config
+	ExitInterrupt = 130 // a second signal
+)
+
+// stopGrace is what a program has beyond drain_for to close its stores.
+const stopGrace = 5 * time.Second
+
+// Spec describes a program to Main.
+type Spec[C any] struct {
+	Name    string
+	Default func() C                                                       // the config that the file is read over; *C should be a config.Validator
+	Service func(*C) Config                                                // where the config keeps its service section
+	Open    func(ctx context.Context, cfg C, rt *Runtime) (Program, error) // binds listeners; ctx ends on a signal
+}
+
+// Main runs a program and gives its exit code. Flags: --config FILE, --check (read the config, say
+// whether it is right, end), --version. Without --config the defaults are used, if they are complete.
+// Logs go to stderr. SIGTERM and SIGINT stop the program as the package comment says; where Main runs,
+// no one else should handle them.
+func Main[C any](spec Spec[C], args []string, stdout, stderr io.Writer) int {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	return run(spec, args, stdout, stderr, signals)
+}
+
+func run[C any](spec Spec[C], args []string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
+	flags := flag.NewFlagSet(spec.Name, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	file := flags.String("config", "", "read the configuration from this YAML `file`")
+	check := flags.Bool("check", false, "check the configuration and end")
+	showVersion := flags.Bool("version", false, "print the version and end")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return ExitOK
+		}
+		return ExitUsage // the flag set has said what is wrong
+	}
+	if flags.NArg() > 0 {
+		complain(stderr, spec.Name, fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0)))
+		return ExitUsage
+	}
+	if *showVersion {
+		_, _ = fmt.Fprintf(stdout, "%s %s (%s)\n", spec.Name, Version(), goVersion())
+		return ExitOK
+	}
+	cfg := spec.Default()
+	if err := load(*file, &cfg); err != nil {
+		complain(stderr, spec.Name, err)
+		return ExitUsage
+	}
+	if *check {
+		_, _ = fmt.Fprintf(stdout, "%s: the configuration is right (hash %s)\n", spec.Name, config.Hash(&cfg))
+		return ExitOK
+	}
+	log, err := NewLogger(spec.Service(&cfg), stderr)
+	if err != nil {
+		complain(stderr, spec.Name, err)
+		return ExitUsage
+	}
+	rt := NewRuntime(spec.Name, log)
+	rt.ConfigFile = *file
+	if view, err := config.Masked(&cfg); err == nil {
+		rt.ConfigView = func() []byte { return view }
+	}
+	section := spec.Service(&cfg)
+	open := func(ctx context.Context) (Program, error) { return spec.Open(ctx, cfg, rt) }
+	code, err := serve(section, open, rt, signals)
+	if err != nil {
+		complain(stderr, spec.Name, err)
+	}
+	return code
+}
+
+func complain(stderr io.Writer, name string, err error) {
+	_, _ = fmt.Fprintf(stderr, "%s: %v\n", name, err) // there is nobody else to tell
+}
+
+// load reads the file over the defaults; without one, the defaults must do.
+func load[C any](file string, cfg *C) error {
+	if file != "" {
+		return config.Load(file, cfg)
+	}
+	if v, ok := any(cfg).(config.Validator); ok {
+		if err := config.Check(v); err != nil {
+			return fmt.Errorf("the defaults need a --config file beside them: %w", err)
+		}
+	}
+	return nil
+}
+
+// serve opens the admin port and the program, runs both, and stops them in order.
+func serve(section Config, open func(context.Context) (Program, error), rt *Runtime, signals <-chan os.Signal) (int, error) {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+
+	// The admin port is first up and last down, to tell of the rest.
+	adminDone := make(chan error, 1)
+	adminCtx, stopAdmin := context.WithCancel(context.Background())
+	if section.Admin != "" {
+		admin, err := OpenAdmin(section.Admin, rt)
+		if err != nil {
+			stopAdmin()
+			return ExitFailed, err
+		}
+		rt.Log.Info("admin port open", "addr", admin.Addr())
+		go func() { adminDone <- admin.Run(adminCtx) }()
+	} else {
+		adminDone <- nil
+	}
+	defer func() {
+		stopAdmin()
+		<-adminDone
+	}()
+
+	done := make(chan error, 1)
+	go func() { done <- openAndRun(ctx, open, rt) }()
+	return supervise(section, done, stop, rt, signals)
+}
+
+// openAndRun is the program's whole life, in one goroutine.
+func openAndRun(ctx context.Context, open func(context.Context) (Program, error), rt *Runtime) error {
+	program, err := open(ctx)
+	if err != nil {
+		if ctx.Err() != nil { // stopped while starting: that is no failure
+			return nil
+		}
+		return fmt.Errorf("starting: %w", err)
+	}
+	rt.Health.SetReady(true)
+	rt.Log.Info("ready", "version", Version())
+	return program.Run(ctx)
+}
+
+// supervise waits for the program's end and for signals.
+func supervise(section Config, done <-chan error, stop context.CancelFunc, rt *Runtime, signals <-chan os.Signal) (int, error) {
+	select {
+	case err := <-done:
+		return ended(rt.Log, err)
+	case s := <-signals:
+		rt.Log.Info("stopping", "signal", s.String(), "drain_for", section.DrainFor)
+	}
+	rt.Health.SetDraining() // red first, then no new work
+	stop()
+	patience := time.NewTimer(section.DrainFor + stopGrace)
+	defer patience.Stop()
+	select {
+	case err := <-done:
+		return ended(rt.Log, err)
+	case s := <-signals:
+		return ExitInterrupt, fmt.Errorf("ended at once by a second signal (%s)", s)
+	case <-patience.C:
+		return ExitFailed, fmt.Errorf("did not stop within %s of the signal; given up", section.DrainFor+stopGrace)
+	}
+}
+
+func ended(log *slog.Logger, err error) (int, error) {
+	if err != nil {
+		return ExitFailed, err
+	}
+	log.Info("stopped")
+	return ExitOK, nil
+}

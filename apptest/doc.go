@@ -1,0 +1,8 @@
+// Package apptest tests Headgate from outside: whole programs as separate processes, real services, a
+// real browser, a crowd over HTTP, kill -9 in the middle of the work. It imports none of Headgate's
+// modules: what it knows, a customer or an operator can know. Its oracle is the ledger itself, read
+// with plain SQL, beside the programs' own audit.
+//
+// Its packages are the tools: programs starts and ends processes, crowd presses buttons, ledger reads
+// the database, services (and cmd/services) starts private brokers and databases.
+package apptest

@@ -1,0 +1,129 @@
+package replica
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"headgate.example/lib/sale"
+)
+
+// Config says where a replica lives and what bounds it. Zero fields take the default named beside
+// them.
+type Config struct {
+	Dir    string // the data folder; one process at a time
+	Shard  string // the shard's name; the folder remembers it
+	Number int    // the shard's number, 0 to sale.MaxShard; the folder remembers it
+
+	// Bootstrap makes a new log when Dir is empty. Without it an empty Dir stops the start. On a Dir
+	// that holds a log it does nothing.
+	Bootstrap bool
+	// Voters are the log's first voters, this one included, used only by Bootstrap. Empty: this one
+	// alone.
+	Voters []Voter
+	// VoterID is this voter's id. Empty: one is made up and kept in Dir.
+	VoterID string
+	// RaftListen is host:port for the other voters. Empty: nothing listens, which suits one voter.
+	RaftListen string
+	// Transport replaces RaftListen in tests of several voters.
+	Transport raft.Transport
+
+	MaxQueued       int           // commands waiting for the log; beyond it ErrBusy. Default 65536
+	MaxGroup        int           // commands in one log entry. Default 2048
+	InFlight        int           // log entries written and not applied yet. Default 2
+	SnapshotBytes   int64         // log bytes between snapshots. Default 64 MiB
+	SnapshotEntries int64         // log entries between snapshots. Default 200000
+	SegmentBytes    int           // size of a log file. Default 16 MiB
+	MinFreeBytes    int64         // of the disk; below it nothing new is accepted. Default 64 MiB
+	TickEvery       time.Duration // how often time alone is looked at. Default 20 ms
+	FinalSnapshot   bool          // take a snapshot in Close, for a faster start
+
+	Log *slog.Logger
+	// Now is the wall clock that stamps entries. Default time.Now.
+	Now func() time.Time
+	// Monotonic is the clock that served time and leader verification count by. Default: the
+	// process's own.
+	Monotonic func() time.Duration
+	// OnGroup is told of each group of commands that was applied, and how long that took.
+	OnGroup func(commands int, took time.Duration)
+	// WrapLog lets tests make the log fail.
+	WrapLog func(raft.LogStore) raft.LogStore
+}
+
+// Voter is one member of the log's quorum.
+type Voter struct {
+	ID      string
+	Address string // for raft
+	Client  string // where this voter answers RESP
+}
+
+// verifiedFor is how long a leader may answer from memory after a verification began.
+const verifiedFor = 100 * time.Millisecond
+
+func (c *Config) setDefaults() error {
+	if c.Dir == "" {
+		return fmt.Errorf("data_dir: is empty")
+	}
+	if err := sale.CheckName("shard.name", c.Shard); err != nil {
+		return err
+	}
+	if c.Number < 0 || c.Number > sale.MaxShard {
+		return fmt.Errorf("shard.number: must be 0 to %d, is %d", sale.MaxShard, c.Number)
+	}
+	if c.RaftListen == "" && c.Transport == nil && len(c.Voters) > 1 {
+		return fmt.Errorf("raft_listen: is empty, and there are %d voters", len(c.Voters))
+	}
+	orInt(&c.MaxQueued, 65536)
+	orInt(&c.MaxGroup, 2048)
+	orInt(&c.InFlight, 2)
+	orInt(&c.SnapshotBytes, 64<<20)
+	orInt(&c.SnapshotEntries, 200_000)
+	orInt(&c.SegmentBytes, 16<<20)
+	orInt(&c.MinFreeBytes, 64<<20)
+	orInt(&c.TickEvery, 20*time.Millisecond)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Monotonic == nil {
+		start := time.Now()
+		c.Monotonic = func() time.Duration { return time.Since(start) }
+	}
+	if c.OnGroup == nil {
+		c.OnGroup = func(int, time.Duration) {}
+	}
+	return nil
+}
+
+func orInt[T int | int64 | time.Duration](field *T, otherwise T) {
+	if *field == 0 {
+		*field = otherwise
+	}
+}
+
+// raftConfig has short time-outs for a lone voter, who has nobody to wait for.
+func (c *Config) raftConfig(id string, alone bool) *raft.Config {
+	rc := raft.DefaultConfig()
+	rc.LocalID = raft.ServerID(id)
+	rc.Logger = newRaftLog(c.Log)
+	rc.NoLegacyTelemetry = true
+	rc.ShutdownOnRemove = false
+	rc.HeartbeatTimeout = 500 * time.Millisecond
+	rc.ElectionTimeout = 500 * time.Millisecond
+	rc.LeaderLeaseTimeout = 400 * time.Millisecond
+	rc.TrailingLogs = 10_240
+	if alone {
+		rc.HeartbeatTimeout = 50 * time.Millisecond
+		rc.ElectionTimeout = 50 * time.Millisecond
+		rc.LeaderLeaseTimeout = 50 * time.Millisecond
+		rc.TrailingLogs = 128 // enough to see that the log reaches back to the snapshot
+	}
+	// Snapshots are asked for by bytes and entries, see snapshotLoop.
+	rc.SnapshotInterval = 365 * 24 * time.Hour
+	rc.SnapshotThreshold = 1 << 62
+	return rc
+}

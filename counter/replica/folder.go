@@ -1,0 +1,207 @@
+package replica
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/raft"
+)
+
+// What lies in the data folder.
+const (
+	lockFile     = "lock"
+	identityFile = "shard.json"
+	logFolder    = "log"
+	snapFolder   = "snapshots" // raft's name for it
+)
+
+const identityVersion = 1
+
+// identity is what the folder remembers of its owner, so that a copied config cannot make two shards
+// mint the same ids.
+type identity struct {
+	Version      int    `json:"version"`
+	Voter        string `json:"voter"`
+	Shard        string `json:"shard"`
+	Number       int    `json:"number"`
+	Bootstrapped bool   `json:"bootstrapped"` // the folder must hold a log
+}
+
+// readIdentity returns nil when the folder has none.
+func readIdentity(dir string) (*identity, error) {
+	path := filepath.Join(dir, identityFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading whose folder this is: %w", err)
+	}
+	var id identity
+	switch err := json.Unmarshal(text, &id); {
+	case err != nil:
+		return nil, fmt.Errorf("%s is damaged: %w", path, err)
+	case id.Version < 1 || id.Version > identityVersion:
+		return nil, fmt.Errorf("%s has format version %d, this program reads up to %d: run a newer one", path, id.Version, identityVersion)
+	case id.Voter == "" || id.Shard == "":
+		return nil, fmt.Errorf("%s is damaged: voter or shard is missing", path)
+	}
+	return &id, nil
+}
+
+func (id *identity) write(dir string) error {
+	text, err := json.MarshalIndent(id, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", identityFile, err)
+	}
+	return writeFile(dir, identityFile, append(text, '\n'))
+}
+
+// writeFile replaces a file so that a crash leaves the old or the new one.
+func writeFile(dir, name string, text []byte) error {
+	path := filepath.Join(dir, name)
+	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(path+".tmp", path)
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// adopt reads or makes the folder's identity, and refuses a folder of another shard.
+func adopt(cfg *Config) (*identity, error) {
+	id, err := readIdentity(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if id == nil {
+		if err := checkEmpty(cfg); err != nil {
+			return nil, err
+		}
+		id = &identity{Version: identityVersion, Voter: cfg.VoterID, Shard: cfg.Shard, Number: cfg.Number}
+		if id.Voter == "" {
+			id.Voter = "v" + strings.ToLower(rand.Text()[:12])
+		}
+		return id, id.write(cfg.Dir)
+	}
+	path := filepath.Join(cfg.Dir, identityFile)
+	switch {
+	case id.Shard != cfg.Shard || id.Number != cfg.Number:
+		return nil, fmt.Errorf("shard: data_dir %s belongs to shard %q, number %d (%s), the config says %q, number %d", cfg.Dir, id.Shard, id.Number, path, cfg.Shard, cfg.Number)
+	case cfg.VoterID != "" && cfg.VoterID != id.Voter:
+		return nil, fmt.Errorf("data_dir %s belongs to voter %q (%s), not %q", cfg.Dir, id.Voter, path, cfg.VoterID)
+	}
+	return id, nil
+}
+
+func checkEmpty(cfg *Config) error {
+	entries, err := os.ReadDir(cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("reading the data folder: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() != lockFile && e.Name() != identityFile+".tmp" {
+			return fmt.Errorf("data_dir: %s holds %s but no %s: give an empty folder, or restore the whole one", cfg.Dir, e.Name(), identityFile)
+		}
+	}
+	if !cfg.Bootstrap {
+		return fmt.Errorf("data_dir: %s is empty: set bootstrap: true for the very first start of this shard, or restore its folder", cfg.Dir)
+	}
+	return nil
+}
+
+// openSnapshots removes what a crash left half written, and reads every snapshot once, since raft
+// would pass over a damaged one and start from older state.
+func openSnapshots(cfg *Config) (*raft.FileSnapshotStore, error) {
+	store, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, 2, newRaftLog(cfg.Log))
+	if err != nil {
+		return nil, fmt.Errorf("opening snapshots: %w", err)
+	}
+	folder := filepath.Join(cfg.Dir, snapFolder)
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, fmt.Errorf("listing snapshots: %w", err)
+	}
+	for _, e := range entries {
+		path := filepath.Join(folder, e.Name())
+		if strings.HasSuffix(e.Name(), ".tmp") {
+			if err := os.RemoveAll(path); err != nil {
+				return nil, fmt.Errorf("removing an unfinished snapshot: %w", err)
+			}
+			continue
+		}
+		_, content, err := store.Open(e.Name())
+		if err != nil {
+			return nil, fmt.Errorf("snapshot %s is damaged: %w", path, err)
+		}
+		content.Close()
+	}
+	return store, nil
+}
+
+// checkLog reads every entry that will be applied, so that damage stops the start instead of the
+// running program, and a gap between snapshot and log is not taken for an empty history.
+func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore) error {
+	first, err := logs.FirstIndex()
+	if err != nil {
+		return fmt.Errorf("log %s is damaged: %w", path, err)
+	}
+	last, err := logs.LastIndex()
+	if err != nil {
+		return fmt.Errorf("log %s is damaged: %w", path, err)
+	}
+	kept, err := snapshots.List()
+	if err != nil {
+		return fmt.Errorf("listing snapshots: %w", err)
+	}
+	var covered uint64
+	if len(kept) > 0 {
+		covered = kept[0].Index
+	}
+	if first > covered+1 {
+		return fmt.Errorf("log %s starts at entry %d, but the newest snapshot ends at %d: entries are missing", path, first, covered)
+	}
+	if last < covered && last > 0 {
+		return fmt.Errorf("log %s ends at entry %d, before the newest snapshot's %d: it is older than the snapshot", path, last, covered)
+	}
+	for index := max(covered+1, first, 1); index <= last; index++ {
+		var l raft.Log
+		if err := logs.GetLog(index, &l); err != nil {
+			return fmt.Errorf("log %s is damaged at entry %d: %w", path, index, err)
+		}
+		if l.Index != index {
+			return fmt.Errorf("log %s is damaged at entry %d: it says it is %d", path, index, l.Index)
+		}
+		if l.Type != raft.LogCommand {
+			continue
+		}
+		if _, err := openEntry(l.Data); err != nil {
+			return fmt.Errorf("log %s is damaged at entry %d: %w", path, index, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"headgate.example/counter/machine"
+)
+
+// barrierTimeout bounds one try to bring the barrier into the log after an election.
+const barrierTimeout = 5 * time.Second
+
+// tenure is one term of this voter as a leader that serves, from its barrier on.
+type tenure struct {
+	served *servedClock
+
+	mu    sync.Mutex
+	begun []time.Duration // of the groups in flight, oldest first
+}
+
+// stallAfter is how long a group may be in flight before served time stops: a log that does not
+// move confirms no hold.
+const stallAfter = time.Second
+
+func (t *tenure) started(at time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.begun = append(t.begun, at)
+}
+
+func (t *tenure) finished() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.begun = t.begun[1:] // groups finish in the order of the log
+}
+
+func (t *tenure) stalled(now time.Duration) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.begun) > 0 && now-t.begun[0] > stallAfter
+}
+
+// leadershipLoop opens and ends tenures. raft announces a leader before anything is committed, and
+// may report a loss late, which is why readers also ask the verifier.
+func (r *Replica) leadershipLoop() {
+	for {
+		select {
+		case leads := <-r.raft.LeaderCh():
+			r.tenure.Store(nil)
+			if leads {
+				r.takeOffice()
+			} else {
+				r.verifier.forget()
+			}
+		case <-r.stop:
+			return
+		}
+	}
+}
+
+func (r *Replica) takeOffice() {
+	r.verifier.forget()
+	for r.raft.State() == raft.Leader && r.Err() == nil {
+		err := r.raft.Barrier(barrierTimeout).Error()
+		if err == nil {
+			r.stateMu.RLock()
+			served := r.state.Served()
+			r.stateMu.RUnlock()
+			r.tenure.Store(&tenure{served: newServedClock(served, r.cfg.Monotonic())})
+			r.cfg.Log.Info("this counter leads its shard", "shard", r.cfg.Shard, "applied", r.raft.AppliedIndex())
+			return
+		}
+		r.cfg.Log.Warn("waiting for the log after the election", "error", err)
+		select {
+		case <-r.stop:
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Ready is nil while this voter leads and serves; else why not.
+func (r *Replica) Ready() error {
+	if r.tenure.Load() == nil {
+		return r.notLeading()
+	}
+	return nil
+}
+
+// verifier lets all readers share one VerifyLeader at a time.
+type verifier struct {
+	kick chan struct{}
+	// verified is the monotonic time at which the last successful verification began; -1: none.
+	verified atomic.Int64
+
+	mu   sync.Mutex
+	next *round // the round that has not begun
+}
+
+type round struct {
+	done chan struct{}
+	err  error
+}
+
+func newVerifier() *verifier {
+	v := &verifier{kick: make(chan struct{}, 1)}
+	v.forget()
+	return v
+}
+
+func (v *verifier) forget() { v.verified.Store(-1) }
+
+// join returns a round that begins after now.
+func (v *verifier) join() *round {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.next == nil {
+		v.next = &round{done: make(chan struct{})}
+	}
+	select {
+	case v.kick <- struct{}{}:
+	default:
+	}
+	return v.next
+}
+
+func (r *Replica) verifyLoop() {
+	v := r.verifier
+	for {
+		select {
+		case <-v.kick:
+		case <-r.stop:
+			v.mu.Lock()
+			left := v.next
+			v.next = &round{done: make(chan struct{}), err: notAccepted("the counter is stopping")}
+			close(v.next.done)
+			v.mu.Unlock()
+			if left != nil {
+				left.err = notAccepted("the counter is stopping")
+				close(left.done)
+			}
+			return
+		}
+		v.mu.Lock()
+		now := v.next
+		v.next = nil
+		v.mu.Unlock()
+		if now == nil {
+			continue
+		}
+		term := r.tenure.Load()
+		began := r.cfg.Monotonic()
+		switch err := r.raft.VerifyLeader().Error(); {
+		case err != nil:
+			v.forget()
+			now.err = r.notLeading()
+		case term == nil || r.tenure.Load() != term:
+			now.err = r.notLeading()
+		default:
+			v.verified.Store(int64(began))
+		}
+		close(now.done)
+	}
+}
+
+// fresh waits until this leader was verified less than verifiedFor ago.
+func (r *Replica) fresh(ctx context.Context) error {
+	if r.tenure.Load() == nil {
+		return r.notLeading()
+	}
+	age := r.cfg.Monotonic() - time.Duration(r.verifier.verified.Load())
+	if known := r.verifier.verified.Load() >= 0; known && age < verifiedFor {
+		if age > verifiedFor/2 {
+			r.verifier.join() // ahead of time, so that under load nobody waits
+		}
+		return nil
+	}
+	return r.verify(ctx)
+}
+
+// verify waits for a verification that begins after the call.
+func (r *Replica) verify(ctx context.Context) error {
+	now := r.verifier.join()
+	select {
+	case <-now.done:
+		return now.err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the leader could not be verified: %w", ErrNotAccepted, context.Cause(ctx))
+	}
+}
+
+// Clock is the time that a read is answered at.
+type Clock struct {
+	Wall    int64 // milliseconds since 1970
+	Served  int64 // milliseconds of served time
+	Applied uint64
+}
+
+// Fresh reads applied state by a leader verified within the last 100 ms: for refusals from memory and
+// for what may be a moment old. read must not keep the state.
+func (r *Replica) Fresh(ctx context.Context, read func(*machine.State, Clock)) error {
+	if err := r.fresh(ctx); err != nil {
+		return err
+	}
+	return r.look(read)
+}
+
+// Latest reads state that holds every command acknowledged before the call. A reply is sent only after
+// its command was applied, and a new leader serves only after its barrier, so a verification that
+// begins now makes the applied state good enough.
+func (r *Replica) Latest(ctx context.Context, read func(*machine.State, Clock)) error {
+	if r.tenure.Load() == nil {
+		return r.notLeading()
+	}
+	if err := r.verify(ctx); err != nil {
+		return err
+	}
+	return r.look(read)
+}
+
+func (r *Replica) look(read func(*machine.State, Clock)) error {
+	term := r.tenure.Load()
+	if term == nil {
+		return r.notLeading()
+	}
+	now := r.cfg.Monotonic()
+	clock := Clock{Wall: r.wall.millis(), Served: term.served.millis(now, term.stalled(now))}
+	r.stateMu.RLock()
+	defer r.stateMu.RUnlock()
+	clock.Applied = r.applied.Load()
+	read(r.state, clock)
+	return nil
+}

@@ -1,0 +1,272 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+
+	"headgate.example/counter/machine"
+)
+
+// Replica is one voter of a shard's log with the state it leads to. Make one with Open; all methods
+// are safe for concurrent use.
+type Replica struct {
+	cfg   Config
+	id    identity
+	raft  *raft.Raft
+	wal   *wal.WAL
+	lock  *os.File
+	trans raft.Transport
+	wall  *wallClock
+
+	// stateMu guards state: Apply writes, everyone else reads. Nothing else is locked inside it.
+	stateMu sync.RWMutex
+	state   *machine.State
+	applied atomic.Uint64
+
+	// tenure is nil unless this voter leads and its barrier has passed.
+	tenure   atomic.Pointer[tenure]
+	verifier *verifier
+	queue    *queue
+
+	logBytes   atomic.Int64 // applied since the last snapshot
+	logEntries atomic.Int64
+	disk       atomic.Int64 // a diskState
+
+	failure    atomic.Pointer[error]
+	failed     chan struct{} // closed with failure
+	failedOnce sync.Once
+
+	stop      chan struct{} // ends the loops
+	down      chan struct{} // closed when raft has stopped
+	loops     sync.WaitGroup
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open opens or bootstraps the folder, recovers the state, and starts to look for a leader. It returns
+// before there is one: Ready tells. Damage stops it with an error that names the file.
+func Open(cfg Config) (_ *Replica, err error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data_dir: %w", err)
+	}
+	r := &Replica{cfg: cfg, failed: make(chan struct{}), stop: make(chan struct{}), down: make(chan struct{})}
+	r.wall = newWallClock(cfg.Now, cfg.Monotonic)
+	r.verifier = newVerifier()
+	r.queue = newQueue(cfg.MaxQueued)
+	r.state = machine.New(r.machineOptions())
+	if r.lock, err = lockDir(cfg.Dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			r.closeFiles()
+		}
+	}()
+	id, err := adopt(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	r.id = *id
+	r.checkDisk()
+	if err := r.startRaft(); err != nil {
+		return nil, err
+	}
+	for _, loop := range []func(){r.leadershipLoop, r.verifyLoop, r.commitLoop, r.tickLoop, r.upkeepLoop} {
+		r.loops.Add(1)
+		go func() {
+			defer r.loops.Done()
+			loop()
+		}()
+	}
+	return r, nil
+}
+
+func (r *Replica) machineOptions() machine.Options {
+	return machine.Options{Shard: r.cfg.Shard, Number: r.cfg.Number}
+}
+
+func (r *Replica) logDir() string { return filepath.Join(r.cfg.Dir, logFolder) }
+
+func (r *Replica) startRaft() error {
+	snapshots, err := openSnapshots(&r.cfg)
+	if err != nil {
+		return err
+	}
+	logs, err := r.openLog()
+	if err != nil {
+		return err
+	}
+	if err := checkLog(r.logDir(), r.wal, snapshots); err != nil {
+		return err
+	}
+	if err := r.openTransport(); err != nil {
+		return err
+	}
+	voters := r.voters()
+	rc := r.cfg.raftConfig(r.id.Voter, len(voters) == 1)
+	if err := r.bootstrap(rc, logs, snapshots, voters); err != nil {
+		return err
+	}
+	machineFSM := &fsm{r: r}
+	started, err := guardPanic(func() (*raft.Raft, error) { return raft.NewRaft(rc, machineFSM, logs, r.wal, snapshots, r.trans) })
+	if err == nil && machineFSM.restoreErr != nil {
+		err = errors.Join(machineFSM.restoreErr, started.Shutdown().Error())
+	} else if machineFSM.restoreErr != nil {
+		err = machineFSM.restoreErr
+	}
+	if err != nil {
+		return fmt.Errorf("recovering from %s: %w", r.cfg.Dir, err)
+	}
+	r.raft = started
+	r.applied.CompareAndSwap(0, started.AppliedIndex())
+	return nil
+}
+
+// openLog opens the write-ahead log; r.wal is also where raft keeps its term and vote.
+func (r *Replica) openLog() (raft.LogStore, error) {
+	dir := r.logDir()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the log's folder: %w", err)
+	}
+	opened, err := guardPanic(func() (*wal.WAL, error) {
+		return wal.Open(dir, wal.WithSegmentSize(r.cfg.SegmentBytes), wal.WithLogger(newRaftLog(r.cfg.Log)))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("log %s is damaged: %w", dir, err)
+	}
+	r.wal = opened
+	var logs raft.LogStore = opened
+	if r.cfg.WrapLog != nil {
+		logs = r.cfg.WrapLog(logs)
+	}
+	return &guardedLog{LogStore: logs, failed: r.fail}, nil
+}
+
+// guardPanic turns a panic of a library that met damaged files into an error.
+func guardPanic[T any](open func() (T, error)) (opened T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("damaged: %v", p)
+		}
+	}()
+	return open()
+}
+
+func (r *Replica) openTransport() error {
+	switch {
+	case r.cfg.Transport != nil:
+		r.trans = r.cfg.Transport
+	case r.cfg.RaftListen == "":
+		_, r.trans = raft.NewInmemTransport("")
+	default:
+		trans, err := raft.NewTCPTransportWithLogger(r.cfg.RaftListen, nil, 3, 10*time.Second, newRaftLog(r.cfg.Log))
+		if err != nil {
+			return fmt.Errorf("raft_listen: %w", err)
+		}
+		r.trans = trans
+	}
+	return nil
+}
+
+func (r *Replica) voters() []Voter {
+	if len(r.cfg.Voters) > 0 {
+		return r.cfg.Voters
+	}
+	return []Voter{{ID: r.id.Voter, Address: string(r.trans.LocalAddr())}}
+}
+
+// bootstrap writes the first configuration into an empty log, once.
+func (r *Replica) bootstrap(rc *raft.Config, logs raft.LogStore, snapshots raft.SnapshotStore, voters []Voter) error {
+	exists, err := raft.HasExistingState(logs, r.wal, snapshots)
+	switch {
+	case err != nil:
+		return fmt.Errorf("log %s is damaged: %w", r.logDir(), err)
+	case !exists && r.id.Bootstrapped:
+		return fmt.Errorf("log %s is empty, but %s says that this shard had one: restore the folder", r.logDir(), identityFile)
+	case !exists && !r.cfg.Bootstrap:
+		return fmt.Errorf("data_dir: the first start on %s was not finished: set bootstrap: true once more", r.cfg.Dir)
+	case !exists:
+		var servers raft.Configuration
+		for _, v := range voters {
+			servers.Servers = append(servers.Servers, raft.Server{ID: raft.ServerID(v.ID), Address: raft.ServerAddress(v.Address)})
+		}
+		if err := raft.BootstrapCluster(rc, logs, r.wal, snapshots, r.trans, servers); err != nil {
+			return fmt.Errorf("bootstrapping %s: %w", r.cfg.Dir, err)
+		}
+	}
+	if r.id.Bootstrapped {
+		return nil
+	}
+	r.id.Bootstrapped = true
+	return r.id.write(r.cfg.Dir)
+}
+
+// fail ends this replica's service for good: the log can no longer be written.
+func (r *Replica) fail(err error) {
+	r.failedOnce.Do(func() {
+		r.failure.Store(&err)
+		r.tenure.Store(nil)
+		r.cfg.Log.Error("the counter's log cannot be written: refusing everything until a restart", "error", err, "dir", r.cfg.Dir)
+		close(r.failed)
+	})
+}
+
+// Failed is closed when the log can no longer be written; Err then says why.
+func (r *Replica) Failed() <-chan struct{} { return r.failed }
+
+// Err is why the replica failed, or nil.
+func (r *Replica) Err() error {
+	if err := r.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Close stops in this order: no new commands; those queued and in flight are answered while raft still
+// runs (up to the context's end); the loops, which may be waiting for raft; the final snapshot, which
+// needs raft's FSM; raft itself and its transport; the log; the folder's lock.
+func (r *Replica) Close(ctx context.Context) error {
+	r.closeOnce.Do(func() {
+		r.queue.close()
+		r.queue.drained(ctx)
+		r.queue.stop()
+		close(r.stop)
+		r.loops.Wait()
+		if r.cfg.FinalSnapshot && r.Err() == nil && r.logEntries.Load() > 0 {
+			if err := r.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+				r.cfg.Log.Warn("no final snapshot: the next start replays the log", "error", err)
+			}
+		}
+		r.tenure.Store(nil)
+		r.closeErr = r.raft.Shutdown().Error()
+		close(r.down)
+		r.queue.settled()
+		r.closeErr = errors.Join(r.closeErr, r.closeFiles())
+	})
+	return r.closeErr
+}
+
+// closeFiles closes what is open, in the reverse order of opening.
+func (r *Replica) closeFiles() error {
+	var errs []error
+	if c, ok := r.trans.(raft.WithClose); ok && r.cfg.Transport == nil {
+		errs = append(errs, c.Close())
+	}
+	if r.wal != nil {
+		errs = append(errs, io.Closer(r.wal).Close())
+	}
+	return errors.Join(append(errs, r.lock.Close())...)
+}

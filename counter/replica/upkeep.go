@@ -1,0 +1,144 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"headgate.example/counter/machine"
+)
+
+// tickLoop asks for an entry when time alone changes something: an expiry, a staged release, a purge.
+func (r *Replica) tickLoop() {
+	tick := time.NewTicker(r.cfg.TickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			r.tickOnce()
+		case <-r.stop:
+			return
+		}
+	}
+}
+
+func (r *Replica) tickOnce() {
+	var due bool
+	if err := r.look(func(s *machine.State, now Clock) { due = s.Due(now.Wall, now.Served) }); err != nil {
+		return // not leading
+	}
+	if due && diskState(r.disk.Load()) != diskFull {
+		r.queue.askTick()
+	}
+}
+
+// upkeepLoop takes snapshots when enough log has gathered, and watches the disk.
+func (r *Replica) upkeepLoop() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			r.checkDisk()
+			if r.logBytes.Load() >= r.cfg.SnapshotBytes || r.logEntries.Load() >= r.cfg.SnapshotEntries {
+				if err := r.Snapshot(); err != nil {
+					r.cfg.Log.Error("the counter could not take a snapshot; the log grows", "error", err)
+				}
+			}
+		case <-r.stop:
+			return
+		}
+	}
+}
+
+// Snapshot writes the state to disk and drops the log that it covers.
+func (r *Replica) Snapshot() error {
+	if err := r.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return fmt.Errorf("taking a snapshot in %s: %w", r.cfg.Dir, err)
+	}
+	return nil
+}
+
+// diskState is how much is left of the disk.
+type diskState int64
+
+const (
+	diskFine diskState = iota
+	diskLow            // under MinFreeBytes: nothing new begins
+	diskFull           // under a quarter of it: nothing at all is written
+)
+
+func (r *Replica) checkDisk() {
+	free, err := freeBytes(r.cfg.Dir)
+	if err != nil {
+		r.cfg.Log.Error("cannot see how much of the disk is free", "error", err)
+		return
+	}
+	now := diskFine
+	switch {
+	case free < r.cfg.MinFreeBytes/4:
+		now = diskFull
+	case free < r.cfg.MinFreeBytes:
+		now = diskLow
+	}
+	if was := diskState(r.disk.Swap(int64(now))); was != now {
+		r.cfg.Log.Warn("free disk space of the counter changed", "dir", r.cfg.Dir, "free_bytes", free, "min_free_bytes", r.cfg.MinFreeBytes)
+	}
+}
+
+// diskAllows refuses in time: a log write that fails for want of space would end the service. What is
+// already promised (confirm, abort, release) goes on until the last quarter of the reserve.
+func (r *Replica) diskAllows(c *Call) error {
+	switch diskState(r.disk.Load()) {
+	case diskFull:
+		return notAccepted("the counter's disk is full")
+	case diskLow:
+		for i := range c.Commands {
+			switch c.Commands[i].Kind {
+			case machine.Reserve, machine.OpenSale, machine.RestoreSale, machine.Ban, machine.Revoke:
+				return notAccepted("the counter's disk is almost full")
+			}
+		}
+	}
+	return nil
+}
+
+// Status is the replica as INFO, metrics and health checks show it.
+type Status struct {
+	Voter      string
+	State      string // raft's: Leader, Follower, Candidate, Shutdown
+	Serving    bool   // leads, with its barrier passed
+	Term       uint64
+	LastIndex  uint64
+	Applied    uint64
+	Voters     int
+	Queued     int // commands
+	InFlight   int // log entries
+	LogBytes   int64
+	DiskLow    bool
+	WallJump   time.Duration // how far the wall clock is off; believed up to an hour
+	WallBehind time.Duration // how far the wall clock is behind the state's
+	Err        error
+}
+
+// Status looks at everything without waiting.
+func (r *Replica) Status() Status {
+	s := Status{
+		Voter: r.id.Voter, State: r.raft.State().String(), Serving: r.tenure.Load() != nil,
+		Term: r.raft.CurrentTerm(), LastIndex: r.raft.LastIndex(), Applied: r.raft.AppliedIndex(),
+		Voters: len(r.raft.GetConfiguration().Configuration().Servers), LogBytes: r.logBytes.Load(),
+		DiskLow: diskState(r.disk.Load()) != diskFine, WallJump: r.wall.jump(), Err: r.Err(),
+	}
+	s.Queued, s.InFlight = r.queue.depth()
+	wall := r.wall.millis()
+	r.stateMu.RLock()
+	s.WallBehind = time.Duration(max(0, r.state.Wall()-wall)) * time.Millisecond
+	r.stateMu.RUnlock()
+	return s
+}
+
+// ClockTrusted reports whether the wall clock is within what is believed; an operator settles it by
+// setting the clock and restarting.
+func (s Status) ClockTrusted() bool { return s.WallJump.Abs() <= maxWallJump }

@@ -1,0 +1,129 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+
+	"headgate.example/lib/sale"
+)
+
+// MaxBodyBytes bounds the body of a dead letter and of a parked message. AddDeadLetter and
+// ParkMessage refuse a longer one with ErrBodyTooLarge: leave it in the queue's own dead letters.
+const MaxBodyBytes = 1 << 20
+
+// ErrBodyTooLarge is a message that the ledger does not keep.
+var ErrBodyTooLarge = fmt.Errorf("the message is longer than %d bytes", MaxBodyBytes)
+
+const maxReason = 255 // bytes of a reason that are kept
+
+// DeadLetter is a message that can never become an order, kept whole until somebody discards it.
+type DeadLetter struct {
+	ID int64 `gorm:"primaryKey"`
+	// Digest tells redeliveries of one message from another message; set by the store.
+	Digest      string
+	OrderID     sale.OrderID // 0 when the message does not prove one
+	Topic       string
+	Body        []byte
+	Reason      string
+	CreatedAt   time.Time
+	DiscardedAt *time.Time // nil: still to be looked at
+}
+
+// TableName is the table's name.
+func (DeadLetter) TableName() string { return "dead_letters" }
+
+// AddDeadLetter keeps a message: OrderID (when known), Topic, Body and Reason. The same body of the
+// same topic is kept once, so that repeating the call is harmless.
+func (s *Store) AddDeadLetter(ctx context.Context, letter DeadLetter) error {
+	if len(letter.Body) > MaxBodyBytes {
+		return ErrBodyTooLarge
+	}
+	err := s.transact(ctx, func(tx *gorm.DB) error {
+		now, err := s.now(tx)
+		if err != nil {
+			return err
+		}
+		row := letter
+		row.ID, row.CreatedAt, row.DiscardedAt = 0, now, nil
+		row.Digest, row.Reason = digest(letter.Topic, letter.Body), clip(letter.Reason, maxReason)
+		if row.Body == nil {
+			row.Body = []byte{}
+		}
+		return ignoreDuplicate(tx.Create(&row).Error)
+	})
+	return wrapf(err, "adding a dead letter")
+}
+
+// ListDeadLetters lists the letters that nobody discarded, ascending by id beyond after, at most
+// limit (and MaxPage).
+func (s *Store) ListDeadLetters(ctx context.Context, after int64, limit int) ([]DeadLetter, error) {
+	var rows []DeadLetter
+	err := s.read.WithContext(ctx).Where("discarded_at IS NULL AND id > ?", after).
+		Order("id").Limit(page(limit)).Find(&rows).Error
+	return rows, wrapf(err, "listing dead letters")
+}
+
+// DiscardDeadLetter marks a letter as dealt with. accepted, when the caller has verified what the
+// letter stands for, becomes a rejected order whose units are given back, unless its id has a row:
+// then only the letter goes. ErrNotFound when there is no such letter or it is discarded already.
+func (s *Store) DiscardDeadLetter(ctx context.Context, id int64, accepted *Accepted) error {
+	return s.transact(ctx, func(tx *gorm.DB) error {
+		now, err := s.now(tx)
+		if err != nil {
+			return err
+		}
+		if accepted != nil {
+			if err := insertDiscarded(tx, *accepted, now); err != nil {
+				return err
+			}
+		}
+		result := tx.Model(&DeadLetter{}).Where("id = ? AND discarded_at IS NULL", id).
+			UpdateColumns(map[string]any{"discarded_at": now})
+		if result.Error == nil && result.RowsAffected == 0 {
+			return fmt.Errorf("dead letter: %w", ErrNotFound)
+		}
+		return wrapf(result.Error, "discarding a dead letter")
+	})
+}
+
+func insertDiscarded(tx *gorm.DB, accepted Accepted, now time.Time) error {
+	if err := accepted.Validate(); err != nil {
+		return err
+	}
+	var known int64
+	if err := tx.Model(&Order{}).Where("id = ?", accepted.Order).Count(&known).Error; err != nil || known > 0 {
+		return wrapf(err, "looking for an order")
+	}
+	var rows batchRows
+	rows.reject(accepted, "dead letter discarded", now)
+	return rows.insert(tx)
+}
+
+func digest(topic string, body []byte) string {
+	h := sha256.New()
+	h.Write([]byte(topic))
+	h.Write([]byte{0})
+	h.Write(body)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func ignoreDuplicate(err error) error {
+	if errors.Is(err, gorm.ErrDuplicatedKey) {
+		return nil
+	}
+	return err
+}
+
+// wrapf names what failed; a nil error stays nil.
+func wrapf(err error, doing string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("store: %s: %w", doing, err)
+}

@@ -1,0 +1,83 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed migrations/mysql/*.sql migrations/sqlite/*.sql
+var migrations embed.FS
+
+// Migrate brings the tables to this program's version. Several processes may call it at once: one
+// works, the others wait for it.
+func (s *Store) Migrate(ctx context.Context) error {
+	pool, err := s.write.DB()
+	if err != nil {
+		return fmt.Errorf("store: migrating: %w", err)
+	}
+	for attempt := 1; ; attempt++ {
+		err = s.migrate(ctx, pool)
+		if err == nil || attempt == MaxAttempts || s.dialect.name() == MySQL {
+			break
+		}
+		// SQLite: each migration is a transaction. Another process that took the same step first
+		// makes this one fail, and its step is seen on the next attempt.
+		if pauseErr := pauseBetween(ctx, attempt); pauseErr != nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("store: migrating the tables: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) migrate(ctx context.Context, pool *sql.DB) error {
+	steps, err := fs.Sub(migrations, "migrations/"+s.dialect.name())
+	if err != nil {
+		return err
+	}
+	dialect, options := goose.DialectSQLite3, []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	if s.dialect.name() == MySQL {
+		dialect, options = goose.DialectMySQL, append(options, goose.WithSessionLocker(mysqlLock{}))
+	}
+	provider, err := goose.NewProvider(dialect, pool, steps, options...)
+	if err != nil {
+		return err
+	}
+	done, err := provider.Up(ctx)
+	for _, step := range done {
+		s.log.Info("migrated the ledger", "step", step.Source.Path, "took", step.Duration)
+	}
+	return err
+}
+
+// mysqlLock lets one process at a time migrate a database. The server frees it when the connection
+// ends, however the process dies.
+type mysqlLock struct{}
+
+const migrationWait = 60 * time.Second
+
+func (mysqlLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	var got sql.NullInt64
+	err := conn.QueryRowContext(ctx, "SELECT GET_LOCK(CONCAT('headgate ', MD5(DATABASE())), ?)", int(migrationWait.Seconds())).Scan(&got)
+	if err != nil {
+		return err
+	}
+	if got.Int64 != 1 {
+		return errors.New("another process has been migrating the database for a minute: see what it waits for")
+	}
+	return nil
+}
+
+func (mysqlLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, "SELECT RELEASE_LOCK(CONCAT('headgate ', MD5(DATABASE())))")
+	return err
+}

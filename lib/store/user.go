@@ -1,0 +1,64 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+)
+
+// User is a registered account. Its user id in every other layer is "a" and the decimal ID.
+type User struct {
+	ID           int64  `gorm:"primaryKey"`
+	Name         string // unique, compared byte by byte: callers fold case before
+	PasswordHash string
+	Roles        string // comma separated
+	CreatedAt    time.Time
+}
+
+// TableName is the table's name.
+func (User) TableName() string { return "users" }
+
+// CreateUser inserts an account and sets its ID and CreatedAt. ErrDuplicate: the name is taken.
+func (s *Store) CreateUser(ctx context.Context, user *User) error {
+	return s.transact(ctx, func(tx *gorm.DB) error {
+		now, err := s.now(tx)
+		if err != nil {
+			return err
+		}
+		row := *user
+		row.ID, row.CreatedAt = 0, now
+		if err := tx.Create(&row).Error; errors.Is(err, gorm.ErrDuplicatedKey) {
+			return fmt.Errorf("user %q: %w", user.Name, ErrDuplicate)
+		} else if err != nil {
+			return fmt.Errorf("store: inserting a user: %w", err)
+		}
+		*user = row
+		return nil
+	})
+}
+
+// UserByName finds an account. ErrNotFound when there is none.
+func (s *Store) UserByName(ctx context.Context, name string) (User, error) {
+	return first[User](s.read.WithContext(ctx).Where("name = ?", name), "user")
+}
+
+// UserByID finds an account. ErrNotFound when there is none.
+func (s *Store) UserByID(ctx context.Context, id int64) (User, error) {
+	return first[User](s.read.WithContext(ctx).Where("id = ?", id), "user")
+}
+
+// first reads one row by its key.
+func first[T any](query *gorm.DB, what string) (T, error) {
+	var row T
+	err := query.Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return row, fmt.Errorf("%s: %w", what, ErrNotFound)
+	}
+	if err != nil {
+		return row, fmt.Errorf("store: reading a %s: %w", what, err)
+	}
+	return row, nil
+}

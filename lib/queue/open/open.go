@@ -13,9 +13,9 @@ import (
 	"headgate.example/lib/queue/rabbitmq"
 )
 
-// Queue opens the driver that cfg.Driver names. The embedded driver needs its file at once; the
+// Open opens the driver that cfg.Driver names. The embedded driver needs its file at once; the
 // RabbitMQ driver connects in the background and works while the broker is away.
-func Queue(ctx context.Context, cfg queue.Config, log *slog.Logger) (queue.Queue, error) {
+func Open(ctx context.Context, cfg queue.Config, log *slog.Logger) (queue.Queue, error) {
 	if err := config.Check(&cfg); err != nil {
 		return nil, fmt.Errorf("queue config: %w", err)
 	}

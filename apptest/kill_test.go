@@ -1,0 +1,117 @@
+package apptest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"headgate.example/apptest/crowd"
+	"headgate.example/apptest/programs"
+)
+
+// Each round kills the program once or twice while this many buyers press.
+const (
+	killBuyers = 1500
+	killStock  = 600
+)
+
+// TestKillRounds kills the one-process program with kill -9 at random moments under load, starts it
+// again on the same data, and compares every answer that buyers got with the ledger. The seed is
+// printed; HEADGATE_KILL_SEED repeats it, HEADGATE_KILL_ROUNDS sets the number of rounds.
+func TestKillRounds(t *testing.T) {
+	rounds := int(envNumber(t, "HEADGATE_KILL_ROUNDS", 3))
+	seed := envNumber(t, "HEADGATE_KILL_SEED", time.Now().UnixNano())
+	t.Logf("HEADGATE_KILL_SEED=%d HEADGATE_KILL_ROUNDS=%d", seed, rounds)
+	random := rand.New(rand.NewPCG(uint64(seed), 0))
+
+	dev := programs.NewDev(t, bin, nil)
+	dev.Start()
+	m := devMarket(t, dev)
+	buyers := m.buyers(t, killBuyers, "k")
+	for round := range rounds {
+		killRound(t, dev, m, buyers, fmt.Sprintf("kill%d", round), random)
+		if t.Failed() {
+			t.Fatalf("stopped after round %d; repeat with HEADGATE_KILL_SEED=%d", round, seed)
+		}
+	}
+	m.settled(t, "kill0") // earlier rounds still agree
+}
+
+// killRound runs one crowd and kills the program once or twice while it presses.
+func killRound(t *testing.T, dev *programs.Dev, m *market, buyers []crowd.Buyer, sale string, random *rand.Rand) {
+	t.Helper()
+	m.must(t, "sale", "create", sale, "--title", "Kill", "--stock", strconv.Itoa(killStock), "--limit", "1", "--price", "100", "--hold-for", "2s", "--open")
+
+	// The moments are numbers of answers, so that they fall into the load whatever the machine's speed.
+	kills := []int64{1 + random.Int64N(killBuyers/2)}
+	if random.IntN(2) == 0 {
+		kills = append(kills, kills[0]+1+random.Int64N(killBuyers))
+	}
+	moments := make(chan int64, len(kills))
+	next := 0
+	finished := make(chan struct{})
+	var report *crowd.Report
+	var runErr error
+	var mu sync.Mutex // guards next
+	go func() {
+		defer close(finished)
+		report, runErr = crowd.Run(t.Context(), crowd.Plan{
+			Base: m.edge, Sale: sale, Connections: 64, Rounds: 60, Pause: time.Second, Timeout: 10 * time.Second,
+			Key: func(buyer int) string { // half of the buyers send a key, as a careful client does
+				if buyer%2 == 0 {
+					return ""
+				}
+				return fmt.Sprintf("%s-%d", sale, buyer)
+			},
+			OnAnswer: func(count int64) {
+				mu.Lock()
+				defer mu.Unlock()
+				if next < len(kills) && count >= kills[next] {
+					next++
+					moments <- count
+				}
+			},
+		}, buyers)
+	}()
+	for range kills {
+		select {
+		case count := <-moments:
+			t.Logf("sale %s: kill -9 after %d answers", sale, count)
+			dev.Kill()
+			dev.Start()
+		case <-finished:
+		}
+	}
+	<-finished
+	if runErr != nil {
+		t.Fatal(runErr)
+	}
+	m.settled(t, sale)
+	m.checkOutcome(t, outcome{sale: sale, stock: killStock, allowed: killAnswers()}, buyers, report)
+}
+
+// killAnswers are what buyers may be told while the program is killed and started again.
+func killAnswers() map[string]bool {
+	allowed := healthyAnswers()
+	for _, word := range []string{"no answer", "503 unknown_outcome", "503 paused"} {
+		allowed[word] = true
+	}
+	return allowed
+}
+
+func envNumber(t *testing.T, name string, byDefault int64) int64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return byDefault
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 {
+		t.Fatalf("%s: want a whole number from 1, got %q", name, text)
+	}
+	return n
+}

@@ -1,0 +1,63 @@
+package ratelimit
+
+import (
+	"hash/maphash"
+	"sync"
+)
+
+// Hasher turns users into keys under a seed of its own.
+type Hasher struct{ seed maphash.Seed }
+
+// NewHasher draws a seed.
+func NewHasher() Hasher { return Hasher{seed: maphash.MakeSeed()} }
+
+// User is the key of a user.
+func (h Hasher) User(user string) uint64 { return maphash.String(h.seed, user) }
+
+// UserInSale is the key of a user in one sale.
+func (h Hasher) UserInSale(user, sale string) uint64 {
+	return maphash.String(h.seed, user)*0x9e3779b97f4a7c15 ^ maphash.String(h.seed, sale)
+}
+
+// Seen remembers keys, at least the last max/2 of them and at most max: two generations, the older of
+// which is dropped when the younger is full. It is safe for concurrent use.
+type Seen struct {
+	shards   [shardCount]seenShard
+	maxShard int
+}
+
+type seenShard struct {
+	mu         sync.RWMutex
+	young, old map[uint64]struct{}
+}
+
+// NewSeen makes a memory of at most limit keys (rounded up to a few hundred).
+func NewSeen(limit int) *Seen {
+	return &Seen{maxShard: max(1, limit/2/shardCount)}
+}
+
+// Add remembers the key.
+func (s *Seen) Add(key uint64) {
+	sh := &s.shards[key%shardCount]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if _, ok := sh.young[key]; ok {
+		return
+	}
+	if sh.young == nil || len(sh.young) >= s.maxShard {
+		sh.old, sh.young = sh.young, make(map[uint64]struct{})
+	}
+	sh.young[key] = struct{}{}
+}
+
+// Has reports whether the key is remembered.
+func (s *Seen) Has(key uint64) bool {
+	sh := &s.shards[key%shardCount]
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	if _, ok := sh.young[key]; ok {
+		return true
+	}
+	_, ok := sh.old[key]
+	return ok
+}

@@ -1,0 +1,110 @@
+package route
+
+import (
+	"bytes"
+	"errors"
+)
+
+// MaxTargetBytes bounds a request target.
+const MaxTargetBytes = 4096
+
+// What is wrong with a request target. The texts are meant for the caller.
+var (
+	ErrTargetLength   = errors.New("request target: must be 1 to 4096 bytes")
+	ErrTargetForm     = errors.New("request target: must be a path that starts with a slash")
+	ErrTargetByte     = errors.New("request target: holds a byte that must be percent-encoded or is not allowed")
+	ErrTargetEscape   = errors.New("request target: a percent sign must be followed by two hex digits")
+	ErrTargetEncoding = errors.New("request target: slashes, backslashes, dots, percent signs, control bytes and plain characters must not be percent-encoded")
+	ErrTargetSegment  = errors.New("request target: empty segments and dot segments are not allowed")
+)
+
+// Canonical splits a raw request target, as it stood in the request line, into path and query. The
+// path is in the only form accepted: absolute, without empty, "." or ".." segments, and with
+// percent-encoding only of bytes that need it. Both slices are parts of target.
+func Canonical(target []byte) (path, query []byte, err error) {
+	if len(target) == 0 || len(target) > MaxTargetBytes {
+		return nil, nil, ErrTargetLength
+	}
+	if target[0] != '/' {
+		return nil, nil, ErrTargetForm // absolute-form, authority-form, "*"
+	}
+	path = target
+	if i := bytes.IndexByte(target, '?'); i >= 0 {
+		path, query = target[:i], target[i+1:]
+		for _, c := range query {
+			if c <= ' ' || c >= 0x7f || c == '#' {
+				return nil, nil, ErrTargetByte
+			}
+		}
+	}
+	if err := checkPath(path); err != nil {
+		return nil, nil, err
+	}
+	return path, query, nil
+}
+
+func checkPath(path []byte) error {
+	start := 1 // of the current segment
+	for i := 1; i < len(path); i++ {
+		switch c := path[i]; {
+		case c == '/':
+			if emptyOrDots(path[start:i]) {
+				return ErrTargetSegment
+			}
+			start = i + 1
+		case c == '%':
+			if i+2 >= len(path) || !isHex(path[i+1]) || !isHex(path[i+2]) {
+				return ErrTargetEscape
+			}
+			if !mayBeEncoded(unhex(path[i+1])<<4 | unhex(path[i+2])) {
+				return ErrTargetEncoding
+			}
+			i += 2
+		case !isPlain(c):
+			return ErrTargetByte
+		}
+	}
+	// The last segment may be empty: "/" and "/assets/".
+	if last := path[start:]; len(last) > 0 && emptyOrDots(last) {
+		return ErrTargetSegment
+	}
+	return nil
+}
+
+func emptyOrDots(segment []byte) bool {
+	return len(segment) == 0 || segment[0] == '.' && (len(segment) == 1 || len(segment) == 2 && segment[1] == '.')
+}
+
+// isPlain reports whether c stands for itself in a path segment (pchar of RFC 3986, without ";").
+func isPlain(c byte) bool {
+	switch {
+	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		return true
+	}
+	switch c {
+	case '-', '.', '_', '~', '!', '$', '&', '\'', '(', ')', '*', '+', ',', '=', ':', '@':
+		return true
+	}
+	return false
+}
+
+// mayBeEncoded reports whether a byte may stand in a path as %XX: it needs to, and it is none that
+// some server between here and the upstream could take for structure.
+func mayBeEncoded(c byte) bool {
+	return c >= ' ' && c != 0x7f && !isPlain(c) && c != '/' && c != '\\' && c != '%'
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+func unhex(c byte) byte {
+	switch {
+	case c <= '9':
+		return c - '0'
+	case c <= 'F':
+		return c - 'A' + 10
+	default:
+		return c - 'a' + 10
+	}
+}

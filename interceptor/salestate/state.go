@@ -1,0 +1,175 @@
+package salestate
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"headgate.example/lib/problem"
+	"headgate.example/lib/sale"
+)
+
+// VerdictFor is how long a refusal for want of units may be repeated, from when it was asked for.
+const VerdictFor = 250 * time.Millisecond
+
+// MaxSales bounds the sales that are kept; further ones are left to the counter.
+const MaxSales = 10_000
+
+// trustedTrip is the longest exchange with the counter that may correct the clock offset.
+const trustedTrip = 200 * time.Millisecond
+
+// Limits say how old a state may be.
+type Limits struct {
+	// MaxAge is the age at which the state of sales is no longer known at all.
+	MaxAge time.Duration
+	// SoldOutFor is the age up to which the fetched state is believed that nothing is left: one
+	// polling interval and VerdictFor.
+	SoldOutFor time.Duration
+}
+
+// State is the current copy. It is safe for concurrent use.
+type State struct {
+	limits  Limits
+	current atomic.Pointer[snapshot]
+	offset  atomic.Int64 // counter's wall clock minus ours, milliseconds
+
+	mu sync.Mutex // held by Apply
+}
+
+// snapshot is one answer of SALE.LIST.
+type snapshot struct {
+	asked int64 // mono
+	sales map[string]*entry
+}
+
+type entry struct {
+	sale.Info
+	dry *drought // shared by the snapshots of one sale
+}
+
+// drought is what the counter itself said of a sale when asked for units.
+type drought struct {
+	asked atomic.Int64 // mono when RESERVE was sent that found nothing, plus 1; 0: never
+	held  atomic.Int64
+}
+
+// New makes a State that knows nothing yet.
+func New(limits Limits) *State { return &State{limits: limits} }
+
+// Apply takes an answer of SALE.LIST over, which was asked for at mono.
+func (s *State) Apply(list []sale.Info, asked int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.current.Load()
+	next := &snapshot{asked: asked, sales: make(map[string]*entry, len(list))}
+	for i := range list {
+		if len(next.sales) >= MaxSales {
+			break
+		}
+		e := &entry{Info: list[i], dry: &drought{}}
+		if old != nil {
+			if before := old.sales[e.ID]; before != nil {
+				e.dry = before.dry
+			}
+		}
+		if since := e.dry.asked.Load(); e.Available > 0 && asked >= since {
+			e.dry.asked.CompareAndSwap(since, 0) // units came back since then
+		}
+		next.sales[e.ID] = e
+	}
+	s.current.Store(next)
+}
+
+// Correct takes the counter's wall clock over: it showed now at some moment of an exchange that
+// began at the local wall time began and lasted for trip. Slow exchanges say too little and are ignored.
+func (s *State) Correct(now int64, began int64, trip time.Duration) {
+	if now <= 0 || trip > trustedTrip {
+		return
+	}
+	s.offset.Store(now - began - trip.Milliseconds()/2)
+}
+
+// Wall is the counter's wall clock for a local wall time, both in milliseconds.
+func (s *State) Wall(local int64) int64 { return local + s.offset.Load() }
+
+// Dry notes that the counter answered sold_out, with units held that may return, to a RESERVE sent at mono.
+func (s *State) Dry(saleID string, held, asked int64) {
+	snap := s.current.Load()
+	if snap == nil {
+		return
+	}
+	if e := snap.sales[saleID]; e != nil {
+		e.dry.held.Store(held)
+		e.dry.asked.Store(asked + 1)
+	}
+}
+
+// Age is how old the state is; false when there was none yet.
+func (s *State) Age(mono int64) (time.Duration, bool) {
+	snap := s.current.Load()
+	if snap == nil {
+		return 0, false
+	}
+	return time.Duration(mono - snap.asked), true
+}
+
+// Knowledge is how much a State knows of a sale.
+type Knowledge uint8
+
+// The kinds of knowledge.
+const (
+	Stale   Knowledge = iota // the state is too old, or there was none yet
+	Missing                  // the counter's list, which is recent, lacks the sale
+	Known
+)
+
+// Verdict is what the state says of new orders in a sale.
+type Verdict struct {
+	Knowledge Knowledge
+	Code      problem.Code // "": nothing speaks against asking the counter
+	OpensAt   int64        // with not_open
+	Held      int64        // with sold_out: units that may return
+}
+
+// Look gives the verdict on a sale at mono; wall is the counter's wall clock.
+func (s *State) Look(saleID []byte, mono, wall int64) Verdict {
+	snap := s.current.Load()
+	if snap == nil || time.Duration(mono-snap.asked) > s.limits.MaxAge {
+		return Verdict{Knowledge: Stale}
+	}
+	e := snap.sales[string(saleID)]
+	if e == nil {
+		if len(snap.sales) >= MaxSales {
+			return Verdict{Knowledge: Known}
+		}
+		return Verdict{Knowledge: Missing}
+	}
+	v := Verdict{Knowledge: Known}
+	switch {
+	case e.Closed || e.Forgotten:
+		v.Code = problem.Ended
+	case e.Paused:
+		v.Code = problem.Paused
+	case wall < e.OpensAt:
+		v.Code, v.OpensAt = problem.NotOpen, e.OpensAt
+	case e.EndsAt != 0 && wall >= e.EndsAt:
+		v.Code = problem.Ended
+	default:
+		s.lookAtUnits(&v, e, time.Duration(mono-snap.asked), mono, wall)
+	}
+	return v
+}
+
+// lookAtUnits refuses for want of units, on fresh knowledge only.
+func (s *State) lookAtUnits(v *Verdict, e *entry, age time.Duration, mono, wall int64) {
+	switch {
+	case e.Available == 0 && e.Scheduled == 0 && age <= s.limits.SoldOutFor:
+		v.Code, v.Held = problem.SoldOut, e.Held
+	case e.Available == 0 && e.Scheduled > 0 && wall < e.NextReleaseAt && age <= s.limits.SoldOutFor:
+		v.Code, v.OpensAt = problem.NotOpen, e.NextReleaseAt
+	default:
+		if asked := e.dry.asked.Load(); asked != 0 && time.Duration(mono-(asked-1)) <= VerdictFor {
+			v.Code, v.Held = problem.SoldOut, e.dry.held.Load()
+		}
+	}
+}

@@ -1,0 +1,244 @@
+//go:build unix
+
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	startWithin = 90 * time.Second
+	stopWithin  = 10 * time.Second
+	tailBytes   = 4096 // bytes of each log shown when a start fails
+)
+
+// Instance is one private service. Its methods are safe for concurrent use, but Restart while the
+// service runs is a mistake.
+type Instance struct {
+	name  string
+	dir   string
+	addr  string
+	url   string
+	begin func(*Instance) ([]*exec.Cmd, error) // in the order of their start; the last one is the service
+	ready func(ctx context.Context, addr string) error
+
+	mu        sync.Mutex
+	processes []*process
+}
+
+// process is a running program in a process group of its own.
+type process struct {
+	cmd  *exec.Cmd
+	log  *os.File
+	gone chan struct{}
+}
+
+// Name is the service's name, such as RabbitMQ.
+func (i *Instance) Name() string { return i.name }
+
+// Addr is host:port; it stays the same over Restart.
+func (i *Instance) Addr() string { return i.addr }
+
+// URL is how tests reach it: an AMQP address, or a MySQL data source name without a database.
+func (i *Instance) URL() string { return i.url }
+
+// Kill ends the service at once, without a chance to tidy up, and waits until it is gone. Its data
+// stays for Restart.
+func (i *Instance) Kill() error { return i.end(syscall.SIGKILL) }
+
+// Restart starts a service that Kill has ended, on the same address and data, and waits for its answer.
+func (i *Instance) Restart(ctx context.Context) error { return i.start(ctx) }
+
+// Stop ends the service and removes its data. It may be called again.
+func (i *Instance) Stop() error {
+	// Nothing is to be kept, so there is nothing to tidy up either.
+	return errors.Join(i.end(syscall.SIGKILL), os.RemoveAll(i.dir))
+}
+
+// start begins the processes and waits until the service answers. On failure nothing is left running,
+// and the error carries the tails of the logs.
+func (i *Instance) start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	err := i.launch()
+	if err == nil {
+		err = i.await(ctx)
+	}
+	if err != nil {
+		_ = i.end(syscall.SIGKILL) // the first error says more
+		return fmt.Errorf("starting %s: %w%s", i.name, err, i.tails())
+	}
+	return nil
+}
+
+func (i *Instance) launch() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.processes) > 0 {
+		return errors.New("it runs already")
+	}
+	commands, err := i.begin(i)
+	if err != nil {
+		return err
+	}
+	for n, cmd := range commands {
+		log, err := os.OpenFile(filepath.Join(i.dir, fmt.Sprintf("output-%d.log", n)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		cmd.Stdout, cmd.Stderr = log, log
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is for the tests, not for the services
+		if err := cmd.Start(); err != nil {
+			_ = log.Close()
+			return err
+		}
+		p := &process{cmd: cmd, log: log, gone: make(chan struct{})}
+		go func() {
+			_ = cmd.Wait() // how it ended shows in the logs
+			close(p.gone)
+		}()
+		i.processes = append(i.processes, p)
+	}
+	return nil
+}
+
+// await polls until the service answers or one of its processes ends.
+func (i *Instance) await(ctx context.Context) error {
+	i.mu.Lock()
+	processes := i.processes
+	i.mu.Unlock()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := i.ready(ctx, i.addr)
+		if err == nil {
+			return nil
+		}
+		for _, p := range processes {
+			select {
+			case <-p.gone:
+				return fmt.Errorf("%s ended by itself: %s", filepath.Base(p.cmd.Path), p.cmd.ProcessState)
+			default:
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no answer on %s: %w", i.addr, err)
+		case <-ticker.C:
+		}
+	}
+}
+
+// end signals every process group, the service first, and waits.
+func (i *Instance) end(signal syscall.Signal) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	var errs []error
+	for n := len(i.processes) - 1; n >= 0; n-- {
+		p := i.processes[n]
+		if err := syscall.Kill(-p.cmd.Process.Pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, fmt.Errorf("stopping %s: %w", i.name, err))
+		}
+		timer := time.NewTimer(stopWithin)
+		select {
+		case <-p.gone:
+		case <-timer.C:
+			errs = append(errs, fmt.Errorf("stopping %s: process %d is still there after %s", i.name, p.cmd.Process.Pid, stopWithin))
+		}
+		timer.Stop()
+		if err := p.log.Close(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(i.processes) > 0 && len(errs) == 0 {
+		errs = append(errs, i.awaitSilence())
+	}
+	i.processes = nil
+	return errors.Join(errs...)
+}
+
+// awaitSilence waits until nobody listens on the address: a service's own children die a moment later
+// than the process that we wait for.
+func (i *Instance) awaitSilence() error {
+	deadline := time.Now().Add(stopWithin)
+	for {
+		conn, err := net.DialTimeout("tcp", i.addr, time.Second)
+		if err != nil {
+			return nil //nolint:nilerr // refused is what we want
+		}
+		_ = conn.Close()
+		if time.Now().After(deadline) {
+			return fmt.Errorf("stopping %s: %s still answers after %s", i.name, i.addr, stopWithin)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// tails gives the ends of the logs below the instance's folder.
+func (i *Instance) tails() string {
+	var b strings.Builder
+	logs, err := filepath.Glob(filepath.Join(i.dir, "*.log"))
+	if err != nil {
+		return ""
+	}
+	for _, path := range logs {
+		text, err := os.ReadFile(path)
+		if err != nil || len(text) == 0 {
+			continue
+		}
+		if len(text) > tailBytes {
+			text = text[len(text)-tailBytes:]
+		}
+		fmt.Fprintf(&b, "\n--- %s\n%s", filepath.Base(path), strings.TrimSpace(string(text)))
+	}
+	return b.String()
+}
+
+// freePorts finds n ports of the loopback interface that nobody listens on.
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, 0, n)
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("a free port: %w", err)
+		}
+		defer l.Close() //nolint:errcheck // held until all are found, so that they differ
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// greeting connects, sends hello, and gives the first bytes of the answer.
+func greeting(ctx context.Context, addr string, hello []byte, n int) ([]byte, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close() //nolint:errcheck // only a probe
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(hello); err != nil {
+		return nil, err
+	}
+	answer := make([]byte, n)
+	for got := 0; got < n; {
+		k, err := conn.Read(answer[got:])
+		if err != nil {
+			return nil, err
+		}
+		got += k
+	}
+	return answer, nil
+}

@@ -1,0 +1,130 @@
+//go:build unix
+
+package services
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// brokerConfig keeps the broker on the loopback interface and small: without a bound its raft log alone
+// would take half a gigabyte.
+const brokerConfig = `listeners.tcp.1 = 127.0.0.1:%d
+loopback_users.guest = true
+log.file.level = warning
+log.console = false
+vm_memory_high_watermark.absolute = 1GB
+disk_free_limit.absolute = 50MB
+raft.wal_max_size_bytes = 67108864
+collect_statistics_interval = 60000
+`
+
+// StartRabbitMQ starts a broker in a new folder below dir. Its user is guest, password guest.
+func StartRabbitMQ(ctx context.Context, dir string) (*Instance, error) {
+	server, err := lookUp(RabbitMQ)
+	if err != nil {
+		return nil, err
+	}
+	epmd, err := lookUpEPMD()
+	if err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	port, distribution, names := ports[0], ports[1], ports[2]
+	i := &Instance{
+		name: "RabbitMQ", dir: filepath.Join(dir, fmt.Sprintf("rabbitmq-%d", port)), addr: fmt.Sprintf("127.0.0.1:%d", port),
+		url: fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", port), ready: brokerReady,
+	}
+	files := map[string]string{
+		"rabbitmq.conf":   fmt.Sprintf(brokerConfig, port),
+		"advanced.config": "[].\n",
+		"enabled_plugins": "[].\n",
+	}
+	if err := writeFiles(i.dir, files); err != nil {
+		return nil, err
+	}
+	env := []string{
+		"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "HOME=" + i.dir,
+		"RABBITMQ_NODENAME=" + fmt.Sprintf("headgate-%d@localhost", port),
+		"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
+		fmt.Sprintf("RABBITMQ_NODE_PORT=%d", port),
+		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", distribution),
+		fmt.Sprintf("ERL_EPMD_PORT=%d", names), "ERL_EPMD_ADDRESS=127.0.0.1",
+		"RABBITMQ_MNESIA_BASE=" + filepath.Join(i.dir, "mnesia"),
+		"RABBITMQ_LOG_BASE=" + i.dir, "RABBITMQ_LOGS=" + filepath.Join(i.dir, "broker.log"),
+		"RABBITMQ_CONF_ENV_FILE=/dev/null",
+		"RABBITMQ_CONFIG_FILE=" + filepath.Join(i.dir, "rabbitmq.conf"),
+		"RABBITMQ_ADVANCED_CONFIG_FILE=" + filepath.Join(i.dir, "advanced.config"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE=" + filepath.Join(i.dir, "enabled_plugins"),
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
+		"ERL_CRASH_DUMP=/dev/null",
+	}
+	i.begin = func(*Instance) ([]*exec.Cmd, error) {
+		// The name server is ours: one that the broker starts would outlive it.
+		daemon := exec.Command(epmd, "-port", fmt.Sprint(names), "-address", "127.0.0.1") //nolint:gosec // paths that we found
+		broker := exec.Command(server)                                                    //nolint:gosec // likewise
+		daemon.Env, broker.Env = env, env
+		daemon.Dir, broker.Dir = i.dir, i.dir
+		return []*exec.Cmd{daemon, broker}, nil
+	}
+	if err := i.start(ctx); err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// brokerReady asks for the protocol's first frame; the broker listens only when it has booted.
+func brokerReady(ctx context.Context, addr string) error {
+	answer, err := greeting(ctx, addr, []byte("AMQP\x00\x00\x09\x01"), 1)
+	if err == nil && answer[0] != 1 {
+		err = fmt.Errorf("first byte %d is no AMQP method frame", answer[0])
+	}
+	return err
+}
+
+func lookUpEPMD() (string, error) {
+	if path, err := exec.LookPath("epmd"); err == nil {
+		return path, nil
+	}
+	found, err := filepath.Glob("/usr/lib/erlang/erts-*/bin/epmd")
+	if err != nil || len(found) == 0 {
+		return "", fmt.Errorf("epmd of Erlang is not installed (in PATH or /usr/lib/erlang/erts-*/bin)")
+	}
+	return found[len(found)-1], nil
+}
+
+func writeFiles(dir string, files map[string]string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookUp finds a program by the service's name, also where daemons live outside of a user's PATH.
+func lookUp(name string) (string, error) {
+	candidates := map[string][]string{
+		RabbitMQ: {"/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"}, // Debian's own in PATH insists on the system's user
+		MariaDB:  {"mariadbd", "/usr/sbin/mariadbd"},
+		Redis:    {"redis-cli"},
+		Nginx:    {"nginx", "/usr/sbin/nginx"},
+		Chromium: {"chromium", "chromium-browser", "google-chrome"},
+	}[name]
+	for _, c := range candidates {
+		if path, err := exec.LookPath(c); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("not installed: looked for %s", strings.Join(candidates, ", "))
+}

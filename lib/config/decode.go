@@ -105,6 +105,9 @@ func (d *decoder) decodeStruct(n *yaml.Node, target reflect.Value, path string, 
 	fields := fieldsOf(target)
 	for _, pair := range d.pairs(n, path, depth) {
 		name := pair.key.Value
+		if d.full {
+			return
+		}
 		if depth == 0 && strings.HasPrefix(name, "x-") {
 			continue
 		}
@@ -158,6 +161,9 @@ func (d *decoder) decodeMap(n *yaml.Node, target reflect.Value, path string, dep
 	}
 	entries := reflect.MakeMap(target.Type())
 	for _, pair := range d.pairs(n, path, depth) {
+		if d.full {
+			return
+		}
 		at := join(path, pair.key.Value)
 		d.found.lines[at] = pair.key.Line
 		value := reflect.New(target.Type().Elem()).Elem()

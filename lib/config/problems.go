@@ -3,7 +3,9 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // MaxProblems bounds what is reported of one file; further problems are counted only.
@@ -105,7 +107,16 @@ func (c *collected) add(line int, path, reason string) {
 		c.omitted++
 		return
 	}
-	c.list = append(c.list, Problem{File: c.file, Line: line, Field: path, Reason: reason})
+	c.list = append(c.list, Problem{File: c.file, Line: line, Field: oneLine(path), Reason: oneLine(reason)})
+}
+
+// oneLine quotes what would break a problem's line, such as a key with a line break in it.
+func oneLine(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return text
+	}
+	quoted := strconv.Quote(text)
+	return quoted[1 : len(quoted)-1]
 }
 
 // lineOf is the line of a field or else of the nearest section around it that the file names.

@@ -135,13 +135,16 @@ func (d *decoder) decodeDuration(n *yaml.Node, target reflect.Value, path string
 // octalLike is a number that one reader takes for octal and another for decimal.
 var octalLike = regexp.MustCompile(`^[-+]?0[0-9_]+$`)
 
+// digits is a whole number; YAML takes one beyond 64 bits for a float.
+var digits = regexp.MustCompile(`^[-+]?[0-9]+$`)
+
 // whole checks that a scalar is written as a whole number.
 func (d *decoder) whole(n *yaml.Node, path string) (scalar, bool) {
 	s, ok := d.read(n, "a whole number", path)
 	switch {
 	case !ok:
 		return s, false
-	case s.tag != "" && s.tag != "!!int":
+	case s.tag != "" && s.tag != "!!int" && !digits.MatchString(s.text) || s.tag == "!!str":
 		d.problem(n, path, "want a whole number, got %s", s.shown)
 		return s, false
 	case octalLike.MatchString(s.text):

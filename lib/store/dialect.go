@@ -25,7 +25,7 @@ type dialect interface {
 	writers(cfg Config) int
 	txOptions() *sql.TxOptions
 	snapshotOptions() *sql.TxOptions // for several reads of one moment
-	nowQuery() string
+	nowQuery() string                // milliseconds since 1970
 	// lost reports a transaction that failed only because of another one, and may run again.
 	lost(err error) bool
 }
@@ -99,7 +99,7 @@ func (mysqlDialect) txOptions() *sql.TxOptions {
 }
 
 func (mysqlDialect) nowQuery() string {
-	return "SELECT CAST(CURRENT_TIMESTAMP(3) AS CHAR) AS t"
+	return "SELECT CAST(ROUND(UNIX_TIMESTAMP(CURRENT_TIMESTAMP(3)) * 1000) AS SIGNED)"
 }
 
 // The numbers of MySQL errors after which the same transaction may succeed.
@@ -150,7 +150,7 @@ func (sqliteDialect) dsns(cfg Config) (read, write string, err error) {
 func (sqliteDialect) writers(Config) int        { return 1 }
 func (sqliteDialect) txOptions() *sql.TxOptions { return nil }
 func (sqliteDialect) nowQuery() string {
-	return "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now') || '' AS t"
+	return "SELECT CAST(ROUND(unixepoch('now', 'subsec') * 1000) AS INTEGER)"
 }
 
 // The codes of SQLite for a database that another connection is writing.

@@ -168,8 +168,8 @@ func checkSale(s *Sale) error {
 		return &sale.FieldError{Field: "releases", Reason: fmt.Sprintf("must be at most %d", sale.MaxReleases)}
 	case s.OpensAt.IsZero():
 		return &sale.FieldError{Field: "opens_at", Reason: "is missing"}
-	case s.PayWithin < time.Second || s.PayWithin > 90*24*time.Hour:
-		return &sale.FieldError{Field: "pay_within", Reason: "must be 1s to 2160h"}
+	case s.PayWithin < time.Millisecond || s.PayWithin > 90*24*time.Hour:
+		return &sale.FieldError{Field: "pay_within", Reason: "must be 1ms to 2160h"}
 	case s.HoldFor < sale.MinHoldForMillis*time.Millisecond || s.HoldFor > sale.MaxHoldForMillis*time.Millisecond:
 		return &sale.FieldError{Field: "hold_for", Reason: "must be 1s to 10m"}
 	}

@@ -210,15 +210,11 @@ func (s *Store) once(ctx context.Context, fn func(tx *gorm.DB) error) error {
 
 // now is the database's clock, in milliseconds' precision.
 func (s *Store) now(tx *gorm.DB) (time.Time, error) {
-	var text string
-	if err := tx.Raw(s.dialect.nowQuery()).Scan(&text).Error; err != nil {
+	var now int64
+	if err := tx.Raw(s.dialect.nowQuery()).Scan(&now).Error; err != nil {
 		return time.Time{}, fmt.Errorf("store: reading the database's clock: %w", err)
 	}
-	t, err := time.Parse("2006-01-02 15:04:05.000", text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("store: reading the database's clock: %w", err)
-	}
-	return t, nil
+	return time.UnixMilli(now).UTC(), nil
 }
 
 // Now is the database's clock: what deadlines are compared with.

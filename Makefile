@@ -48,7 +48,8 @@ soak: build ## the long tests: 50 rounds of kill -9, each fuzz target for a minu
 	go run ./apptest/cmd/fuzzall -each $${HEADGATE_FUZZ_TIME:-60s}
 
 bench: build ## a small benchmark of the edge: ratios as `name: value` lines
-	HEADGATE_TEST_BIN=$(CURDIR)/bin go run ./apptest/cmd/edgebench
+	@out=$$(HEADGATE_TEST_BIN=$(CURDIR)/bin go test -tags bench -count=1 -v -run '^TestBench' ./apptest) || { echo "$$out"; exit 1; }; \
+		echo "$$out" | grep -E '^[a-z_]+: '
 
 check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files
 	bin/headgate check deploy/config/*.yaml
@@ -59,6 +60,7 @@ check: vet format bin/headgate ## vet, format, staticcheck when installed, sampl
 
 vet:
 	go vet work
+	go vet -tags bench ./apptest
 
 format:
 	@unformatted=$$(gofmt -l $$(go list -m -f '{{.Dir}}')); if [ -n "$$unformatted" ]; then \

@@ -201,3 +201,6 @@ func (p *Process) keepLog() {
 	}
 	p.t.Logf("the log of %s is kept in %s", p.spec.Name, folder)
 }
+
+// PID is the program's process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }

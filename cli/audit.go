@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"text/tabwriter"
+	"time"
+
+	"headgate.example/backend/audit"
+	"headgate.example/counter/client"
+	"headgate.example/lib/queue"
+	"headgate.example/lib/queue/open"
+	"headgate.example/lib/store"
+)
+
+// AuditSources say where counter, ledger and queue are.
+type AuditSources struct {
+	Counter client.Config
+	Ledger  store.Config
+	Queue   queue.Config
+	Topic   string // of the orders
+}
+
+// auditReach bounds the wait for a ledger that does not answer.
+const auditReach = 10 * time.Second
+
+// auditPause lies between two looks at a system that has not settled.
+const auditPause = 500 * time.Millisecond
+
+// Audit compares counter and ledger, for at most wait again and again while it has not settled.
+func Audit(ctx context.Context, from AuditSources, saleID string, wait time.Duration, log *slog.Logger) audit.Report {
+	unreachable := func(err error) audit.Report {
+		return audit.Report{At: time.Now().UTC(), Verdict: audit.Unreachable, Error: err.Error(), Sales: []audit.SaleReport{}}
+	}
+	reach, cancel := context.WithTimeout(ctx, auditReach)
+	defer cancel()
+	ledger, err := store.Open(reach, from.Ledger, log)
+	if err != nil {
+		return unreachable(err)
+	}
+	defer ledger.Close() //nolint:errcheck // only read
+	orders, err := open.Open(ctx, from.Queue, log)
+	if err != nil {
+		return unreachable(err)
+	}
+	defer orders.Close() //nolint:errcheck // only read
+	counter, err := client.Open(from.Counter)
+	if err != nil {
+		return unreachable(err)
+	}
+	defer counter.Close()
+	depth := func(ctx context.Context) (queue.Depth, error) { return orders.Depth(ctx, from.Topic) }
+
+	deadline := time.Now().Add(wait)
+	for {
+		report := audit.Run(ctx, counter, ledger, depth, audit.Options{Sale: saleID})
+		if !again(report, saleID) || !time.Now().Before(deadline) {
+			return report
+		}
+		timer := time.NewTimer(auditPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return unreachable(errors.Join(errors.New("interrupted"), ctx.Err()))
+		}
+	}
+}
+
+// again reports whether waiting may change the verdict: what travels arrives, what is held is confirmed
+// or expires. What does not answer may come back, a violation stays one.
+func again(r audit.Report, saleID string) bool {
+	switch r.Verdict {
+	case audit.NotSettled, audit.Unreachable:
+		return true
+	case audit.Holds:
+		for _, s := range r.Sales {
+			if s.Sale == saleID && s.Counter.Held > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// WriteAudit writes the report for people.
+func WriteAudit(w io.Writer, r audit.Report) error {
+	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, s := range r.Sales {
+		fmt.Fprintf(out, "sale %s: %s (%s, revision %d, counter at %d; %d ids agree)\n", s.Sale, s.Verdict, s.Intent, s.Revision, s.Acknowledged, s.Compared)
+		if s.Alarm != "" {
+			fmt.Fprintf(out, "  ALARM\t%s\n", plainText(s.Alarm))
+		}
+		c := s.Counter
+		fmt.Fprintf(out, "  counter\tstock %d, scheduled %d, available %d, held %d, confirmed %d, debt %d\n",
+			c.Stock, c.Scheduled, c.Available, c.Held, c.Confirmed, c.Debt)
+		for _, term := range s.Terms {
+			word := "ok"
+			if !term.Holds {
+				word = "NO"
+			}
+			fmt.Fprintf(out, "  %s\t%s\t%d\t%d\n", word, term.Name, term.Left, term.Right)
+		}
+		for _, problem := range s.Problems {
+			fmt.Fprintf(out, "  !\t%s\n", plainText(problem))
+		}
+		for _, finding := range s.Findings {
+			fmt.Fprintf(out, "  !\t%s\n", plainText(finding.String()))
+		}
+		if s.More > 0 {
+			fmt.Fprintf(out, "  !\tand %d more orders\n", s.More)
+		}
+		if s.Travelling > 0 {
+			fmt.Fprintf(out, "  \t%d orders are on their way\n", s.Travelling)
+		}
+	}
+	fmt.Fprintf(out, "queue\tready %d, unacked %d, delayed %d, dead %d\n", r.Queue.Ready, r.Queue.Unacked, r.Queue.Delayed, r.Queue.Dead)
+	fmt.Fprintf(out, "ledger\treleases due %d, parked %d; messages parked %d; dead letters %d\n",
+		r.Ledger.OutboxDue, r.Ledger.OutboxParked, r.Ledger.Parked, r.Ledger.DeadLetters)
+	if r.Error != "" {
+		fmt.Fprintf(out, "unreachable\t%s\n", plainText(r.Error))
+	}
+	fmt.Fprintf(out, "verdict\t%s (exit code %d), %s\n", r.Verdict, r.Verdict.ExitCode(), r.Took)
+	return out.Flush()
+}

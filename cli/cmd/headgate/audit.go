@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"headgate.example/backend/audit"
+	"headgate.example/cli"
+)
+
+func (p *program) auditCommand() *cobra.Command {
+	var sale string
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Compare counter and ledger, sums and every order id",
+		Long: "Compare counter and ledger of a running system: the sums that must balance, and every order id on\n" +
+			"both sides. It reads counter, database and queue directly, and changes nothing.\n\n" +
+			"Exit code 0: everything holds. 1: violated. 2: not settled yet (messages travel: ask again, or\n" +
+			"use --wait). 3: counter, ledger or queue could not be reached, or the config is wrong.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := p.load()
+			if err != nil {
+				// 1 would say that the sums are violated.
+				return &exitError{audit.Unreachable.ExitCode(), err}
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			report := cli.Audit(ctx, cfg.AuditSources(), sale, wait, slog.New(slog.NewTextHandler(io.Discard, nil)))
+			p.code = report.Verdict.ExitCode()
+			write := cli.WriteAudit
+			if p.json {
+				write = func(w io.Writer, r audit.Report) error { return cli.WriteJSON(w, r) }
+			}
+			if err := write(p.stdout, report); err != nil {
+				return &exitError{audit.Unreachable.ExitCode(), fmt.Errorf("writing the report: %w", err)}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&sale, "sale", "", "look at this sale only")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "while it has not settled, look again for so long")
+	return p.jsonFlag(cmd)
+}

@@ -16,8 +16,7 @@ const proposeTimeout = 5 * time.Second
 func notAccepted(reason string) error { return fmt.Errorf("%w: %s", ErrNotAccepted, reason) }
 
 // Propose queues a call for the log. An error means that it certainly was not done: ErrBusy,
-// ErrNotAccepted or *NotLeaderError. Otherwise the caller must Wait. The weight of the call's commands
-// must not exceed what Fits allows.
+// ErrNotAccepted or *NotLeaderError. Otherwise the caller must Wait. The commands come from Add.
 func (r *Replica) Propose(c *Call) error {
 	if r.tenure.Load() == nil {
 		return r.notLeading()
@@ -26,11 +25,6 @@ func (r *Replica) Propose(c *Call) error {
 		return err
 	}
 	return r.queue.put(c)
-}
-
-// Fits reports whether a command may be added to the call: a call never spans two log entries.
-func (r *Replica) Fits(c *Call, next *machine.Command) bool {
-	return len(c.Commands) == 0 || c.weight(r.cfg.MaxGroup)+weight(next, r.cfg.MaxGroup) <= r.cfg.MaxGroup
 }
 
 // notLeading says why this voter does not serve, and who might.
@@ -80,7 +74,7 @@ func (r *Replica) propose(calls []*Call) {
 		e.Commands = append(e.Commands, c.Commands...)
 	}
 	term.started(began)
-	future := r.raft.Apply(seal(&e), proposeTimeout)
+	future := r.raft.Apply(e.Append(make([]byte, 0, 64+96*len(e.Commands))), proposeTimeout)
 	go func() { // bounded by InFlight; Close waits for it in settled
 		defer r.queue.landed()
 		err := r.await(future)

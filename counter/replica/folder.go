@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/raft"
+
+	"headgate.example/counter/machine"
 )
 
 // What lies in the data folder.
@@ -199,7 +201,7 @@ func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore) err
 		if l.Type != raft.LogCommand {
 			continue
 		}
-		if _, err := openEntry(l.Data); err != nil {
+		if _, err := machine.DecodeEntry(l.Data); err != nil {
 			return fmt.Errorf("log %s is damaged at entry %d: %w", path, index, err)
 		}
 	}

@@ -1,54 +1,13 @@
 package replica
 
 import (
-	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"io"
 
 	"github.com/hashicorp/raft"
 
 	"headgate.example/counter/machine"
 )
-
-// The envelope of a log entry: a version, and a checksum of the machine's entry, since the log's own
-// checksums are looked at only for its last write.
-const (
-	envelopeVersion = 1
-	envelopeBytes   = 1 + 4
-)
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// seal makes the log data of an entry.
-func seal(e *machine.Entry) []byte {
-	data := make([]byte, envelopeBytes, envelopeBytes+64+96*len(e.Commands))
-	data = e.Append(data)
-	data[0] = envelopeVersion
-	binary.LittleEndian.PutUint32(data[1:], crc32.Checksum(data[envelopeBytes:], castagnoli))
-	return data
-}
-
-// unseal checks the envelope and returns the machine's bytes.
-func unseal(data []byte) ([]byte, error) {
-	switch {
-	case len(data) < envelopeBytes:
-		return nil, fmt.Errorf("offset %d: entry of %d bytes is cut short", len(data), len(data))
-	case data[0] == 0 || data[0] > envelopeVersion:
-		return nil, fmt.Errorf("offset 0: entry has format version %d, this program reads up to %d: run a newer one", data[0], envelopeVersion)
-	case binary.LittleEndian.Uint32(data[1:]) != crc32.Checksum(data[envelopeBytes:], castagnoli):
-		return nil, fmt.Errorf("offset 1: checksum of the entry's %d bytes does not match", len(data)-envelopeBytes)
-	}
-	return data[envelopeBytes:], nil
-}
-
-func openEntry(data []byte) (machine.Entry, error) {
-	body, err := unseal(data)
-	if err != nil {
-		return machine.Entry{}, err
-	}
-	return machine.DecodeEntry(body)
-}
 
 // fsm applies the log to the machine's state. raft calls it from one goroutine.
 type fsm struct {
@@ -70,7 +29,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 			continue
 		}
 		var err error
-		if entries[i], err = openEntry(l.Data); err != nil {
+		if entries[i], err = machine.DecodeEntry(l.Data); err != nil {
 			panic(fmt.Sprintf("counter: corrupt log entry %d in %s: %v", l.Index, f.r.logDir(), err))
 		}
 		size += int64(len(l.Data))

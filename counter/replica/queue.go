@@ -14,8 +14,9 @@ type Call struct {
 	// Results has one result per command, once Wait returned nil.
 	Results []machine.Result
 
-	err  error
-	done chan struct{}
+	weight int
+	err    error
+	done   chan struct{}
 }
 
 // NewCall returns an empty call.
@@ -25,7 +26,7 @@ func NewCall() *Call { return &Call{done: make(chan struct{}, 1)} }
 func (c *Call) Reset() {
 	clear(c.Commands)
 	c.Commands = c.Commands[:0]
-	c.Results, c.err = nil, nil
+	c.Results, c.err, c.weight = nil, nil, 0
 }
 
 // Wait returns when the fate of the call's commands is known, the same for all of them: nil,
@@ -40,6 +41,21 @@ func (c *Call) finish(results []machine.Result, err error) {
 	c.done <- struct{}{}
 }
 
+// Add appends the commands of one request, all or none: false when they do not fit into the same log
+// entry as what the call holds already. An empty call takes up to MaxGroup commands.
+func (r *Replica) Add(c *Call, commands ...machine.Command) bool {
+	sum := c.weight
+	for i := range commands {
+		sum += weight(&commands[i], r.cfg.MaxGroup)
+	}
+	if sum > r.cfg.MaxGroup && len(c.Commands) > 0 {
+		return false
+	}
+	c.Commands = append(c.Commands, commands...)
+	c.weight = sum
+	return true
+}
+
 // weight is a command's share of a group, so that a group stays within machine.MaxEntryBytes.
 func weight(c *machine.Command, maxGroup int) int {
 	switch c.Kind {
@@ -49,13 +65,6 @@ func weight(c *machine.Command, maxGroup int) int {
 		return min(32, maxGroup)
 	}
 	return 1
-}
-
-func (c *Call) weight(maxGroup int) (sum int) {
-	for i := range c.Commands {
-		sum += weight(&c.Commands[i], maxGroup)
-	}
-	return sum
 }
 
 // queue holds the calls that wait for the log, and counts those in flight. Its lock is a leaf: nothing
@@ -117,7 +126,7 @@ func (q *queue) take(maxGroup, maxInFlight int) ([]*Call, bool) {
 	}
 	taken, sum := 0, 0
 	for taken < len(q.calls) {
-		w := q.calls[taken].weight(maxGroup)
+		w := q.calls[taken].weight
 		if taken > 0 && sum+w > maxGroup {
 			break
 		}

@@ -1,0 +1,217 @@
+package counter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"headgate.example/counter/replica"
+	"headgate.example/lib/config"
+	"headgate.example/lib/service"
+)
+
+// Server is one shard of the counter. Make one with Open, then call Run once.
+type Server struct {
+	cfg      Config
+	rt       *service.Runtime
+	replica  *replica.Replica
+	listener net.Listener
+	meter    *meter
+	started  time.Time
+	commands map[string]*command // never changed
+	nextID   atomic.Int64
+
+	mu       sync.Mutex // guards what follows; a leaf
+	conns    map[*conn]struct{}
+	draining bool
+	handlers sync.WaitGroup
+}
+
+// Option changes a Server for tests.
+type Option func(*replica.Config)
+
+// WithClock replaces the wall clock that stamps log entries.
+func WithClock(now func() time.Time) Option {
+	return func(c *replica.Config) { c.Now = now }
+}
+
+// WithMonotonic replaces the clock by which served time is counted.
+func WithMonotonic(monotonic func() time.Duration) Option {
+	return func(c *replica.Config) { c.Monotonic = monotonic }
+}
+
+// WithReplica changes anything about the log, such as making it fail.
+func WithReplica(change func(*replica.Config)) Option { return change }
+
+// Open recovers the shard from its data folder and binds the listener. The counter answers
+// -TRYAGAIN until it leads its shard, which a lone voter does within a moment. After an error nothing
+// stays open.
+func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*Server, error) {
+	if err := config.Check(&cfg); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, rt: rt, meter: newMeter(rt.Metrics), started: time.Now(), commands: commandTable(cfg.Shard.Number), conns: make(map[*conn]struct{})}
+	rc := replica.Config{
+		Dir: cfg.DataDir, Shard: cfg.Shard.Name, Number: cfg.Shard.Number, Bootstrap: cfg.Bootstrap,
+		RaftListen: cfg.RaftListen, MaxQueued: cfg.Limits.QueuedCommands, MaxGroup: cfg.Limits.GroupCommands,
+		SnapshotBytes: cfg.Limits.SnapshotBytes, MinFreeBytes: cfg.Limits.MinFreeBytes,
+		FinalSnapshot: cfg.FinalSnapshot, Log: rt.Log, OnGroup: s.meter.group,
+	}
+	for _, o := range opts {
+		o(&rc)
+	}
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if s.replica, err = replica.Open(rc); err != nil {
+		return nil, errors.Join(fmt.Errorf("counter shard %s: %w", cfg.Shard.Name, err), listener.Close())
+	}
+	s.listener = listener
+	s.meter.watch(s)
+	s.registerHealth()
+	return s, nil
+}
+
+// Addr is the bound RESP address.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Ready is nil when the counter leads its shard and answers; else why not.
+func (s *Server) Ready() error { return s.replica.Ready() }
+
+func (s *Server) registerHealth() {
+	s.rt.Health.Register("raft leader", service.Required, func(context.Context) error { return s.replica.Ready() })
+	s.rt.Health.Register("log", service.Required, func(context.Context) error { return s.replica.Err() })
+	s.rt.Health.Register("disk", service.Degraded, func(context.Context) error {
+		if s.replica.Status().DiskLow {
+			return fmt.Errorf("less than %d bytes are free in %s: new reservations are refused", s.cfg.Limits.MinFreeBytes, s.cfg.DataDir)
+		}
+		return nil
+	})
+	s.rt.Health.Register("clock", service.Degraded, func(context.Context) error {
+		switch st := s.replica.Status(); {
+		case !st.ClockTrusted():
+			return fmt.Errorf("the wall clock jumped by %s and is not followed: set it right, or restart to accept it", st.WallJump)
+		case st.WallBehind > time.Hour:
+			return fmt.Errorf("the wall clock is %s behind what the log has seen: sales open and end late", st.WallBehind.Round(time.Second))
+		}
+		return nil
+	})
+}
+
+// Run serves until ctx is done or the log can no longer be written, and stops in this order: no new
+// connections; those that are there finish the requests they have sent and are closed, at the latest
+// after drain_for; then the replica closes, which answers what is still in flight.
+func (s *Server) Run(ctx context.Context) error {
+	accepted := make(chan error, 1)
+	go func() { accepted <- s.accept() }()
+	s.rt.Log.Info("counter serves", "addr", s.Addr(), "shard", s.cfg.Shard.Name)
+	var failed error
+	select {
+	case <-ctx.Done():
+	case <-s.replica.Failed():
+		failed = fmt.Errorf("counter shard %s: %w", s.cfg.Shard.Name, s.replica.Err())
+	case failed = <-accepted:
+		accepted <- nil
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Service.DrainFor)
+	defer cancel()
+	return errors.Join(failed, s.close(drain, accepted))
+}
+
+// Close stops a server whose Run was not called.
+func (s *Server) Close() error {
+	accepted := make(chan error, 1)
+	accepted <- nil
+	drain, cancel := context.WithTimeout(context.Background(), s.cfg.Service.DrainFor)
+	defer cancel()
+	return s.close(drain, accepted)
+}
+
+func (s *Server) close(drain context.Context, accepted <-chan error) error {
+	closeErr := s.listener.Close()
+	<-accepted
+	s.mu.Lock()
+	s.draining = true
+	for c := range s.conns {
+		c.hurry()
+	}
+	s.mu.Unlock()
+	gone := make(chan struct{})
+	go func() {
+		s.handlers.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+	case <-drain.Done():
+		s.rt.Log.Warn("connections did not end in time and are cut", "drain_for", s.cfg.Service.DrainFor)
+		s.cutAll()
+	}
+	// A handler may still wait for the log: closing the replica answers it.
+	replicaErr := s.replica.Close(drain)
+	<-gone
+	s.meter.unwatch()
+	return errors.Join(closeErr, replicaErr)
+}
+
+func (s *Server) cutAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		_ = c.nc.Close() // it is given up
+	}
+}
+
+// accept hands connections to their goroutines. It returns nil once the listener is closed.
+func (s *Server) accept() error {
+	pause := 5 * time.Millisecond
+	for {
+		nc, err := s.listener.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil: // out of file descriptors, most likely: they come back
+			s.rt.Log.Warn("cannot accept a connection", "error", err)
+			time.Sleep(pause)
+			pause = min(2*pause, time.Second)
+			continue
+		}
+		pause = 5 * time.Millisecond
+		s.admit(nc)
+	}
+}
+
+func (s *Server) admit(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	full := len(s.conns) >= s.cfg.Limits.Connections
+	if full || s.draining {
+		s.mu.Unlock()
+		s.meter.rejected.Inc()
+		_ = nc.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		_, _ = nc.Write([]byte("-ERR connections: the counter has as many clients as limits.connections allows\r\n"))
+		_ = nc.Close()
+		return
+	}
+	s.conns[c] = struct{}{}
+	s.handlers.Add(1)
+	s.mu.Unlock()
+	go func() {
+		defer s.handlers.Done()
+		c.serve()
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+	}()
+}
+
+func (s *Server) connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}

@@ -1,7 +1,9 @@
 package machine
 
 import (
-	"io"
+	"fmt"
+	"hash/maphash"
+	"math"
 
 	"headgate.example/lib/sale"
 )
@@ -12,69 +14,224 @@ type Options struct {
 	Number int    // 0 to sale.MaxShard; part of each order id
 }
 
-// State is the replicated state of one shard.
-type State struct{ opts Options }
+// State is the replicated state of one shard. New and Read make one. It is not safe for concurrent
+// use: methods that only read may run together, but not beside Apply or Snapshot.
+type State struct {
+	opts   Options
+	limits limits
+	seed   maphash.Seed // of the users' table; it changes where a record lies, never an outcome
 
-func New(opts Options) *State { return &State{opts: opts} }
+	wall    int64 // the last entry's stamp
+	served  int64 // never goes back
+	topWall int64 // the highest stamp and id floor seen
+	idTime  int64 // of the last id, ms since sale.Epoch; never goes back
+	idSeq   int   // of the last id
+	forgets int64 // how many sales were ever forgotten
 
-// Entry is one log entry.
-type Entry struct {
-	Wall     int64 // the leader's wall clock, ms since 1970
-	Served   int64 // served time, ms since the shard first served
-	Commands []Command
+	byName map[string]*saleState
+	sales  []*saleState // by saleState.index; nil where one was dropped
+	spare  []uint32     // free indexes of sales
+	active []*saleState // not forgotten, in the order of their opening
+	graves []*saleState // forgotten, oldest first
+
+	holds    arena[hold]
+	accounts arena[account]
+	byID     table
+	byUser   table
+	rules    ruleSet
+
+	// Bounds from below for the next time at which advance has something to do.
+	nextServed, nextWall, nextSweep int64
 }
 
-func (e *Entry) Append(dst []byte) []byte                  { return dst }
-func DecodeEntry(b []byte) (Entry, error)                  { return Entry{}, nil }
-func (s *State) Apply(e *Entry, results []Result) []Result { return results }
-func (s *State) Refuse(saleID, user, key string, quantity, wall, served int64) (Result, bool) {
-	return Result{}, false
-}
-func (s *State) Due(wall, served int64) bool                   { return false }
-func (s *State) Wall() int64                                   { return 0 }
-func (s *State) Served() int64                                 { return 0 }
-func (s *State) LastOrder() sale.OrderID                       { return 0 }
-func (s *State) Order(id sale.OrderID) (Hold, bool)            { return Hold{}, false }
-func (s *State) UserOrders(saleID, user string) ([]Hold, bool) { return nil, false }
-func (s *State) Holds(saleID string, state sale.HoldState, after sale.OrderID, limit int) ([]Hold, bool) {
-	return nil, false
-}
-func (s *State) Info(saleID string, wall int64) (sale.Info, bool) { return sale.Info{}, false }
-func (s *State) List(wall int64) []sale.Info                      { return nil }
-func (s *State) Rules(since int64) RuleChanges                    { return RuleChanges{} }
-func (s *State) Audit(saleID string, wall int64) (Audit, bool)    { return Audit{}, false }
-func (s *State) CheckInvariants() error                           { return nil }
-func (s *State) Snapshot() *Snapshot                              { return nil }
+const (
+	never     = math.MaxInt64
+	maxServed = 1 << 53 // served ms are cut to it, so that sums cannot overflow
+)
 
-// Hold is one order as the counter knows it. Times are wall-clock ms since 1970.
-type Hold struct {
-	sale.Binding
-	State      sale.HoldState
-	Key        string
-	ReservedAt int64
-	ExpiresAt  int64  // expected, advisory; 0 unless held
-	ChangedAt  int64  // of the last change of state
-	Reason     string // given by ABORT or RELEASE
-	By         Kind   // what released it: Abort or Release, else 0
+// New gives the empty state of a shard. It panics when the number is out of range.
+func New(opts Options) *State {
+	if opts.Number < 0 || opts.Number > sale.MaxShard {
+		panic(fmt.Sprintf("machine: shard number %d is not 0 to %d", opts.Number, sale.MaxShard))
+	}
+	return &State{
+		opts: opts, limits: defaultLimits(), seed: maphash.MakeSeed(), byName: make(map[string]*saleState),
+		rules: newRuleSet(), nextServed: never, nextWall: never, nextSweep: never,
+	}
 }
 
-// Audit is what AUDIT shows of one sale.
-type Audit struct {
-	sale.Info
-	Incarnation     int64 // tells a restored sale from the one before it
-	HeldOrders      int64
-	ConfirmedOrders int64
-	ReleasedOrders  int64 // kept ones
-	ExpiredOrders   int64 // kept ones
-	ExcessOrders    int64 // that lost a clash of slots when the sale was restored
-	Excess          []sale.OrderID
-	Violation       string // which invariant does not hold; "" when all do
+// Apply carries out one entry and appends one Result for each of its commands. First it brings time
+// forward: holds that are due by served time expire, staged releases that are due by wall time go on
+// sale, finished holds that were kept long enough are purged. Served time earlier than before counts as
+// unchanged; an earlier wall stamp is taken as it is, for windows only.
+func (s *State) Apply(e *Entry, results []Result) []Result {
+	s.advance(e.Wall, e.Served)
+	for i := range e.Commands {
+		results = append(results, s.apply(&e.Commands[i]))
+	}
+	return results
 }
 
-// Snapshot is a frozen view of a State.
-type Snapshot struct{}
+func (s *State) apply(c *Command) Result {
+	if err := c.Validate(); err != nil {
+		return failed(err)
+	}
+	switch c.Kind {
+	case Reserve:
+		return s.reserve(c)
+	case Confirm:
+		return s.confirm(c.Order)
+	case Abort:
+		return s.abort(c.Order, c.Reason)
+	case Release:
+		return s.release(c.Order, c.Reason)
+	case OpenSale:
+		return s.open(c)
+	case RestoreSale:
+		return s.restore(c)
+	case Ban, Unban, Revoke:
+		return s.rules.change(c, s.wall, &s.limits)
+	}
+	return s.change(c)
+}
 
-func (s *Snapshot) WriteTo(w io.Writer) (int64, error) { return 0, nil }
+func (s *State) advance(wall, served int64) {
+	s.wall = clampWall(wall)
+	s.served = max(s.served, min(served, maxServed))
+	s.topWall = max(s.topWall, s.wall)
+	s.rules.purge(s.wall)
+	if s.served >= s.nextSweep {
+		s.sweep()
+	}
+	if s.served < s.nextServed && s.wall < s.nextWall {
+		return
+	}
+	s.nextServed, s.nextWall = never, never
+	for _, sl := range s.active {
+		sl.release(s.wall)
+		s.expire(sl)
+		s.purge(sl)
+		s.schedule(sl)
+	}
+}
 
-// Read rebuilds a State from a snapshot.
-func Read(r io.Reader, opts Options) (*State, error) { return nil, nil }
+func clampWall(wall int64) int64 { return min(max(wall, 0), maxMillis) }
+
+// schedule lowers the bounds of the next advance to what a sale needs.
+func (s *State) schedule(sl *saleState) {
+	if r := sl.waiting.head; r != 0 {
+		s.nextServed = min(s.nextServed, s.holds.get(r).due)
+	}
+	if r := sl.finished.head; r != 0 {
+		s.nextServed = min(s.nextServed, s.holds.get(r).due)
+	}
+	if len(sl.releases) > 0 {
+		s.nextWall = min(s.nextWall, sl.releases[0].At)
+	}
+}
+
+func (s *State) expire(sl *saleState) {
+	for r := sl.waiting.head; r != 0; r = sl.waiting.head {
+		if s.holds.get(r).due > s.served {
+			return
+		}
+		s.finish(sl, r, sale.Expired, 0, "")
+	}
+}
+
+func (s *State) purge(sl *saleState) {
+	for r := sl.finished.head; r != 0; r = sl.finished.head {
+		if s.holds.get(r).due > s.served {
+			return
+		}
+		s.dropHold(sl, r)
+	}
+}
+
+// sweep frees the orders of forgotten sales whose time has come, oldest tombstone first and lowest id
+// first, a bounded number in one entry.
+func (s *State) sweep() {
+	budget := sweepHolds
+	s.nextSweep = never
+	for _, sl := range s.graves {
+		if sl.forgetDue <= s.served && sl.ids.live > 0 && budget > 0 {
+			ids := make([]sale.OrderID, 0, min(budget, sl.ids.live))
+			sl.ids.each(0, func(id sale.OrderID) bool {
+				ids = append(ids, id)
+				return len(ids) < budget
+			})
+			budget -= len(ids)
+			for _, id := range ids {
+				s.dropHold(sl, s.findHold(id))
+			}
+		}
+		if sl.ids.live > 0 {
+			s.nextSweep = min(s.nextSweep, sl.forgetDue)
+		}
+	}
+}
+
+// Due reports whether time alone makes an entry necessary: something expires, goes on sale or is to be
+// purged. An entry without commands is enough. It may rarely answer true with nothing to do.
+func (s *State) Due(wall, served int64) bool {
+	wall = clampWall(wall)
+	return served >= s.nextServed || served >= s.nextSweep || wall >= s.nextWall || wall >= s.rules.purgeAt
+}
+
+// Wall is the stamp of the last entry, in milliseconds since 1970.
+func (s *State) Wall() int64 { return s.wall }
+
+// Served is the served time reached, in milliseconds. A new leader counts on from here.
+func (s *State) Served() int64 { return s.served }
+
+// LastOrder is the highest id ever minted here or below an id floor; 0 at the start.
+func (s *State) LastOrder() sale.OrderID {
+	if s.idTime == 0 && s.idSeq == 0 {
+		return 0
+	}
+	return sale.MakeOrderID(s.idTime, s.opts.Number, s.idSeq)
+}
+
+// mint gives the next order id: its time is the highest of the last id's and the entry's wall stamp.
+// False means that ids have run as far ahead of the clock as they may.
+func (s *State) mint() (sale.OrderID, bool) {
+	millis, seq := s.wall-sale.EpochMillis, 0
+	if millis <= s.idTime {
+		millis, seq = s.idTime, s.idSeq+1
+		if seq > sale.MaxSequence {
+			millis, seq = millis+1, 0
+		}
+	}
+	if millis > sale.MaxIDTime || millis > max(s.topWall-sale.EpochMillis, 0)+MaxIDAheadMillis {
+		return 0, false
+	}
+	s.idTime, s.idSeq = millis, seq
+	return sale.MakeOrderID(millis, s.opts.Number, seq), true
+}
+
+// raiseIDs makes all later ids higher than this one.
+func (s *State) raiseIDs(floor sale.OrderID) {
+	millis, seq := floor.IDMillis(), floor.Sequence()
+	if floor.Shard() != s.opts.Number {
+		seq = sale.MaxSequence
+	}
+	if millis > s.idTime || millis == s.idTime && seq > s.idSeq {
+		s.idTime, s.idSeq = millis, seq
+		s.topWall = max(s.topWall, millis+sale.EpochMillis)
+	}
+}
+
+// addSale enters a sale into the indexes.
+func (s *State) addSale(sl *saleState) {
+	if n := len(s.spare); n > 0 {
+		sl.index = s.spare[n-1]
+		s.spare = s.spare[:n-1]
+		s.sales[sl.index] = sl
+	} else {
+		sl.index = uint32(len(s.sales))
+		s.sales = append(s.sales, sl)
+	}
+	s.byName[sl.terms.ID] = sl
+}
+
+func (s *State) saleOf(h *hold) *saleState { return s.sales[s.accounts.get(h.account).sale] }

@@ -1,0 +1,74 @@
+package machine
+
+import "slices"
+
+// ref names a record of an arena. 0 is none.
+type ref uint32
+
+const (
+	chunkBits = 9
+	chunkLen  = 1 << chunkBits
+)
+
+type chunk[T any] struct {
+	epoch uint64
+	items [chunkLen]T
+}
+
+// arena keeps records of one type in chunks that never move, reuses freed ones, and can be frozen: a
+// frozen view shares the chunks, and whoever edits a record afterwards copies its chunk first. It
+// never gives memory back; a shard needs again what its busiest day needed.
+type arena[T any] struct {
+	chunks []*chunk[T]
+	epoch  uint64
+	free   []ref
+	top    ref // the highest ref handed out
+}
+
+// get gives a record for reading only. It must not be used after the next edit.
+func (a *arena[T]) get(r ref) *T { return &a.chunks[r>>chunkBits].items[r&(chunkLen-1)] }
+
+// edit gives a record for writing. The pointer stays good until the next freeze.
+func (a *arena[T]) edit(r ref) *T {
+	c := a.chunks[r>>chunkBits]
+	if c.epoch != a.epoch {
+		c = &chunk[T]{epoch: a.epoch, items: c.items}
+		a.chunks[r>>chunkBits] = c
+	}
+	return &c.items[r&(chunkLen-1)]
+}
+
+// add gives a zeroed record for writing.
+func (a *arena[T]) add() (ref, *T) {
+	if n := len(a.free); n > 0 {
+		r := a.free[n-1]
+		a.free = a.free[:n-1]
+		return r, a.edit(r)
+	}
+	a.top++
+	if int(a.top>>chunkBits) >= len(a.chunks) {
+		a.chunks = append(a.chunks, &chunk[T]{epoch: a.epoch})
+	}
+	return a.top, a.edit(a.top)
+}
+
+func (a *arena[T]) remove(r ref) {
+	var zero T
+	*a.edit(r) = zero
+	a.free = append(a.free, r)
+}
+
+func (a *arena[T]) len() int { return int(a.top) - len(a.free) }
+
+// freeze gives a view that later edits do not change. It costs 8 bytes for each chunk.
+func (a *arena[T]) freeze() frozen[T] {
+	a.epoch++
+	return frozen[T]{chunks: slices.Clone(a.chunks), top: a.top}
+}
+
+type frozen[T any] struct {
+	chunks []*chunk[T]
+	top    ref
+}
+
+func (f *frozen[T]) get(r ref) *T { return &f.chunks[r>>chunkBits].items[r&(chunkLen-1)] }

@@ -1,0 +1,180 @@
+package machine
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"headgate.example/lib/sale"
+)
+
+// Versions of the entry format. A leader writes the lowest version that all voters of its shard read;
+// this program writes EntryVersion and reads EntryVersionMin to EntryVersion. When a second version
+// comes, EntryVersionMin stays at 1 for one release, so that voters can be upgraded one by one. A later
+// version than it knows stops a voter with an error that says so.
+const (
+	EntryVersion    = 1
+	EntryVersionMin = 1
+)
+
+// Entry is one log entry: the leader's clocks and the commands of one batch. Without commands it only
+// brings time forward.
+type Entry struct {
+	Wall     int64 // the leader's wall clock, ms since 1970
+	Served   int64 // served time, ms since the shard first served
+	Commands []Command
+}
+
+// Append appends the encoded entry: version, stamps, commands, CRC-32C of all that. It panics with more
+// than MaxCommands commands or an unknown kind, which the caller has to prevent. Text beyond the bounds
+// of Command.Validate is written, but DecodeEntry refuses it.
+func (e *Entry) Append(dst []byte) []byte {
+	if len(e.Commands) > MaxCommands {
+		panic(fmt.Sprintf("machine: an entry of %d commands, at most %d are allowed", len(e.Commands), MaxCommands))
+	}
+	start := len(dst)
+	dst = append(dst, EntryVersion)
+	dst = appendInts(dst, e.Wall, e.Served)
+	dst = binary.AppendUvarint(dst, uint64(len(e.Commands)))
+	for i := range e.Commands {
+		dst = e.Commands[i].append(dst)
+	}
+	return binary.LittleEndian.AppendUint32(dst, checksum(dst[start:]))
+}
+
+// DecodeEntry reads an encoded entry. Nothing of the result refers to b. An error names the offset: a
+// log entry that cannot be read means a damaged log or a later version's, and the voter must stop.
+func DecodeEntry(b []byte) (Entry, error) {
+	e, err := decodeEntry(b)
+	if err != nil {
+		return Entry{}, fmt.Errorf("log entry of %d bytes: %w", len(b), err)
+	}
+	return e, nil
+}
+
+func decodeEntry(b []byte) (Entry, error) {
+	d := &decoder{b: b}
+	if len(b) > MaxEntryBytes {
+		d.fail("longer than %d bytes", MaxEntryBytes)
+		return Entry{}, d.err
+	}
+	if len(b) > 0 && (b[0] < EntryVersionMin || b[0] > EntryVersion) {
+		d.fail("format version %d: this program reads %d to %d, use the program that wrote it or a later one",
+			b[0], EntryVersionMin, EntryVersion)
+		return Entry{}, d.err
+	}
+	if len(b) < 8 {
+		d.fail("is cut off")
+		return Entry{}, d.err
+	}
+	d.b = b[:len(b)-4]
+	if sum := binary.LittleEndian.Uint32(b[len(b)-4:]); sum != checksum(d.b) {
+		d.off = len(d.b)
+		d.fail("checksum %08x does not match the content's %08x", sum, checksum(d.b))
+		return Entry{}, d.err
+	}
+	d.off = 1
+	e := Entry{Wall: d.int("wall"), Served: d.int("served")}
+	if n := d.count("number of commands", MaxCommands, 2); n > 0 {
+		e.Commands = make([]Command, n)
+		for i := range e.Commands {
+			if d.command(&e.Commands[i]); d.err != nil {
+				return Entry{}, fmt.Errorf("command %d: %w", i, d.err)
+			}
+		}
+	}
+	if d.left() > 0 {
+		d.fail("%d bytes too many", d.left())
+	}
+	return e, d.err
+}
+
+func (c *Command) append(dst []byte) []byte {
+	dst = append(dst, byte(c.Kind))
+	switch c.Kind {
+	case Reserve:
+		dst = appendString(appendString(dst, c.Sale), c.User)
+		return appendString(appendInts(dst, c.Quantity), c.Key)
+	case Confirm:
+		return appendInts(dst, int64(c.Order))
+	case Abort, Release:
+		return appendString(appendInts(dst, int64(c.Order)), c.Reason)
+	case OpenSale:
+		return appendTerms(dst, c.Terms)
+	case PauseSale, ResumeSale, CloseSale, ForgetSale:
+		return appendInts(appendString(dst, c.Sale), c.Revision)
+	case SetStock:
+		return appendInts(appendString(dst, c.Sale), c.Revision, c.Total)
+	case RestoreSale:
+		return c.Restore.append(dst)
+	case Ban:
+		dst = appendString(append(dst, byte(c.Rule)), c.Value)
+		return appendString(appendInts(dst, c.Until), c.Reason)
+	case Unban:
+		return appendString(append(dst, byte(c.Rule)), c.Value)
+	case Revoke:
+		return appendInts(appendString(dst, c.User), c.Before)
+	}
+	panic(fmt.Sprintf("machine: encoding a command of unknown kind %d", c.Kind))
+}
+
+func (d *decoder) command(c *Command) {
+	switch c.Kind = Kind(d.byte("kind")); c.Kind {
+	case Reserve:
+		c.Sale, c.User = d.string("sale", sale.MaxSaleIDBytes), d.string("user", sale.MaxUserBytes)
+		c.Quantity, c.Key = d.int("quantity"), d.string("key", sale.MaxKeyBytes)
+	case Confirm:
+		c.Order = sale.OrderID(d.int("order"))
+	case Abort, Release:
+		c.Order, c.Reason = sale.OrderID(d.int("order")), d.string("reason", sale.MaxReasonBytes)
+	case OpenSale:
+		c.Terms = d.terms()
+	case PauseSale, ResumeSale, CloseSale, ForgetSale:
+		c.Sale, c.Revision = d.string("sale", sale.MaxSaleIDBytes), d.int("revision")
+	case SetStock:
+		c.Sale = d.string("sale", sale.MaxSaleIDBytes)
+		d.ints("stock", &c.Revision, &c.Total)
+	case RestoreSale:
+		c.Restore = d.restore()
+	case Ban:
+		c.Rule, c.Value = RuleKind(d.byte("rule")), d.string("value", MaxAddressBytes)
+		c.Until, c.Reason = d.int("until"), d.string("reason", sale.MaxReasonBytes)
+	case Unban:
+		c.Rule, c.Value = RuleKind(d.byte("rule")), d.string("value", MaxAddressBytes)
+	case Revoke:
+		c.User, c.Before = d.string("user", sale.MaxUserBytes), d.int("before")
+	default:
+		d.off--
+		d.fail("kind %d is not known to format version %d", c.Kind, EntryVersion)
+	}
+}
+
+// append leaves Paused out: it changes nothing.
+func (r *Restore) append(dst []byte) []byte {
+	dst = appendTerms(dst, &r.Terms)
+	dst = appendInts(dst, r.Revision, int64(r.IDFloor), int64(r.Part), int64(r.Parts))
+	dst = appendBool(dst, r.Closed)
+	dst = binary.AppendUvarint(dst, uint64(len(r.Sold)))
+	for i := range r.Sold {
+		o := &r.Sold[i]
+		dst = appendInts(dst, int64(o.Order), o.Quantity, o.Slot)
+		dst = appendString(appendString(dst, o.User), o.Key)
+	}
+	return dst
+}
+
+func (d *decoder) restore() *Restore {
+	r := &Restore{Terms: *d.terms(), Paused: true}
+	r.Revision, r.IDFloor = d.int("revision"), sale.OrderID(d.int("id floor"))
+	r.Part, r.Parts = int(d.int("part")), int(d.int("parts"))
+	r.Closed = d.bool("closed")
+	if n := d.count("number of orders", MaxRestoreOrders, 5); n > 0 {
+		r.Sold = make([]SoldOrder, n)
+		for i := range r.Sold {
+			o := &r.Sold[i]
+			o.Order = sale.OrderID(d.int("order"))
+			d.ints("order", &o.Quantity, &o.Slot)
+			o.User, o.Key = d.string("user", sale.MaxUserBytes), d.string("key", sale.MaxKeyBytes)
+		}
+	}
+	return r
+}

@@ -1,0 +1,210 @@
+package machine
+
+import (
+	"hash/maphash"
+	"strings"
+
+	"headgate.example/lib/sale"
+)
+
+// hold is one order, live or finished. It stays small: 72 bytes.
+type hold struct {
+	id       sale.OrderID
+	reserved int64 // wall ms
+	changed  int64 // wall ms of the last change of state
+	due      int64 // served ms: held: expires; released or expired: is purged
+	note     *note // nil without key and reason; replaced, never changed, since snapshots share it
+	account  ref
+	slot     uint32
+	// queue links: held holds of a sale by due, finished ones by due; confirmed ones are in neither.
+	qPrev, qNext ref
+	// account links: live ones by slot, finished ones latest first.
+	uPrev, uNext ref
+	quantity     uint16
+	state        sale.HoldState
+	by           Kind // Abort or Release, when released
+}
+
+type note struct{ key, reason string }
+
+func (h *hold) key() string {
+	if h.note == nil {
+		return ""
+	}
+	return h.note.key
+}
+
+func (h *hold) reason() string {
+	if h.note == nil {
+		return ""
+	}
+	return h.note.reason
+}
+
+func newNote(key, reason string) *note {
+	if key == "" && reason == "" {
+		return nil
+	}
+	return &note{key: strings.Clone(key), reason: strings.Clone(reason)}
+}
+
+// account is what one user has in one sale.
+type account struct {
+	user   string
+	units  int64 // in live holds
+	sale   uint32
+	live   ref // first of the live holds, by slot
+	done   ref // first of the finished holds
+	orders int32
+}
+
+// queue is a doubly linked list of holds.
+type queue struct{ head, tail ref }
+
+func (s *State) enqueue(q *queue, r ref, h *hold) {
+	h.qPrev, h.qNext = q.tail, 0
+	if q.tail != 0 {
+		s.holds.edit(q.tail).qNext = r
+	} else {
+		q.head = r
+	}
+	q.tail = r
+}
+
+func (s *State) dequeue(q *queue, h *hold) {
+	if h.qPrev != 0 {
+		s.holds.edit(h.qPrev).qNext = h.qNext
+	} else {
+		q.head = h.qNext
+	}
+	if h.qNext != 0 {
+		s.holds.edit(h.qNext).qPrev = h.qPrev
+	} else {
+		q.tail = h.qPrev
+	}
+	h.qPrev, h.qNext = 0, 0
+}
+
+// linkAfter puts h into an account's list behind prev, or first when prev is 0.
+func (s *State) linkAfter(first *ref, prev, r ref, h *hold) {
+	h.uPrev = prev
+	if prev != 0 {
+		before := s.holds.edit(prev)
+		h.uNext, before.uNext = before.uNext, r
+	} else {
+		h.uNext, *first = *first, r
+	}
+	if h.uNext != 0 {
+		s.holds.edit(h.uNext).uPrev = r
+	}
+}
+
+func (s *State) unlink(first *ref, h *hold) {
+	if h.uPrev != 0 {
+		s.holds.edit(h.uPrev).uNext = h.uNext
+	} else {
+		*first = h.uNext
+	}
+	if h.uNext != 0 {
+		s.holds.edit(h.uNext).uPrev = h.uPrev
+	}
+	h.uPrev, h.uNext = 0, 0
+}
+
+func hashID(id sale.OrderID) uint32 { return uint32(uint64(id) * 0x9e3779b97f4a7c15 >> 32) }
+
+func (s *State) hashUser(saleIndex uint32, user string) uint32 {
+	return uint32(maphash.String(s.seed, user)>>32) ^ saleIndex*0x9e3779b1
+}
+
+// findHold gives the hold with this id, or 0.
+func (s *State) findHold(id sale.OrderID) ref {
+	return s.byID.find(hashID(id), func(r ref) bool { return s.holds.get(r).id == id })
+}
+
+// findAccount gives the user's account in a sale, or 0.
+func (s *State) findAccount(saleIndex uint32, user string) ref {
+	return s.byUser.find(s.hashUser(saleIndex, user), func(r ref) bool {
+		a := s.accounts.get(r)
+		return a.sale == saleIndex && a.user == user
+	})
+}
+
+func (s *State) ensureAccount(saleIndex uint32, user string) ref {
+	if r := s.findAccount(saleIndex, user); r != 0 {
+		return r
+	}
+	r, a := s.accounts.add()
+	a.user, a.sale = strings.Clone(user), saleIndex
+	s.byUser.add(s.hashUser(saleIndex, user), r)
+	return r
+}
+
+// liveOrder gives the account's live hold with this request key, or 0.
+func (s *State) liveOrder(acct ref, key string) ref {
+	for r := s.accounts.get(acct).live; r != 0; {
+		h := s.holds.get(r)
+		if h.key() == key {
+			return r
+		}
+		r = h.uNext
+	}
+	return 0
+}
+
+// freeSlot gives the account's lowest free slot and the live hold before it, or 0.
+func (s *State) freeSlot(acct ref) (slot uint32, prev ref) {
+	slot = 1
+	for r := s.accounts.get(acct).live; r != 0; {
+		h := s.holds.get(r)
+		if h.slot > slot {
+			break
+		}
+		slot, prev, r = h.slot+1, r, h.uNext
+	}
+	return slot, prev
+}
+
+// addHold makes the record of a live hold. prev is the live hold of the account with the next lower slot.
+func (s *State) addHold(sl *saleState, acct, prev ref, id sale.OrderID, quantity int64, slot uint32, state sale.HoldState, key string) (ref, *hold) {
+	r, h := s.holds.add()
+	h.id, h.account, h.slot, h.quantity, h.state = id, acct, slot, uint16(quantity), state
+	h.reserved, h.changed = s.wall, s.wall
+	h.note = newNote(key, "")
+	a := s.accounts.edit(acct)
+	a.units += quantity
+	a.orders++
+	s.linkAfter(&a.live, prev, r, h)
+	s.byID.add(hashID(id), r)
+	sl.ids.add(id)
+	*sl.count(state)++
+	return r, h
+}
+
+// dropHold removes a record and, with its last one, the user's account. Units are the caller's matter.
+func (s *State) dropHold(sl *saleState, r ref) {
+	h := s.holds.edit(r)
+	a := s.accounts.edit(h.account)
+	switch h.state {
+	case sale.Held, sale.Confirmed:
+		if h.state == sale.Held {
+			s.dequeue(&sl.waiting, h)
+		}
+		s.unlink(&a.live, h)
+		a.units -= int64(h.quantity)
+		a.orders--
+	default:
+		s.dequeue(&sl.finished, h)
+		s.unlink(&a.done, h)
+	}
+	if !sl.forgotten { // the counts of a tombstone are final
+		*sl.count(h.state)--
+	}
+	s.byID.remove(hashID(h.id), r)
+	sl.ids.remove(h.id)
+	if a.live == 0 && a.done == 0 {
+		s.byUser.remove(s.hashUser(a.sale, a.user), h.account)
+		s.accounts.remove(h.account)
+	}
+	s.holds.remove(r)
+}

@@ -1,0 +1,139 @@
+package machine
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"headgate.example/lib/sale"
+)
+
+// Hold is one order as the counter knows it. Times are wall-clock milliseconds since 1970.
+type Hold struct {
+	sale.Binding
+	State      sale.HoldState
+	Key        string
+	ReservedAt int64
+	ExpiresAt  int64  // while held: when it is expected to expire, advisory; else 0
+	ChangedAt  int64  // of the last change of state
+	Reason     string // given by ABORT or RELEASE
+	By         Kind   // Abort or Release, whichever released it; else 0
+}
+
+func (s *State) view(sl *saleState, r ref) Hold {
+	h := s.holds.get(r)
+	return Hold{
+		Binding: sale.Binding{
+			Order: h.id, Sale: sl.terms.ID, User: s.accounts.get(h.account).user,
+			Quantity: int64(h.quantity), Slot: int64(h.slot),
+		},
+		State: h.state, Key: h.key(), ReservedAt: h.reserved, ExpiresAt: s.expires(h), ChangedAt: h.changed,
+		Reason: h.reason(), By: h.by,
+	}
+}
+
+// Order gives one order. False: it is unknown, purged, or of a forgotten sale.
+func (s *State) Order(id sale.OrderID) (Hold, bool) {
+	r, sl, code := s.known(id)
+	if code != 0 {
+		return Hold{}, false
+	}
+	return s.view(sl, r), true
+}
+
+// UserOrders gives a user's orders in a sale, the latest first: all live ones, and the MaxUserFinished
+// that finished last. False: the sale is unknown or forgotten.
+func (s *State) UserOrders(saleID, user string) ([]Hold, bool) {
+	sl := s.byName[saleID]
+	if sl == nil || sl.forgotten {
+		return nil, false
+	}
+	acct := s.findAccount(sl.index, user)
+	if acct == 0 {
+		return nil, true
+	}
+	var orders []Hold
+	a := s.accounts.get(acct)
+	for r := a.live; r != 0; r = s.holds.get(r).uNext {
+		orders = append(orders, s.view(sl, r))
+	}
+	finished := 0
+	for r := a.done; r != 0 && finished < MaxUserFinished; r = s.holds.get(r).uNext {
+		orders = append(orders, s.view(sl, r))
+		finished++
+	}
+	slices.SortFunc(orders, func(a, b Hold) int { return cmp.Compare(b.Order, a.Order) })
+	return orders, true
+}
+
+// Holds gives up to limit orders of a sale with ids above after, ascending; state 0 means any state.
+// Fewer than limit (which is lowered to MaxPage) are the last. A page in a rare state may have to walk
+// all orders of the sale. False: the sale is unknown or forgotten.
+func (s *State) Holds(saleID string, state sale.HoldState, after sale.OrderID, limit int) ([]Hold, bool) {
+	sl := s.byName[saleID]
+	if sl == nil || sl.forgotten {
+		return nil, false
+	}
+	if limit = min(limit, MaxPage); limit <= 0 {
+		return nil, true
+	}
+	var page []Hold
+	sl.ids.each(max(after, 0), func(id sale.OrderID) bool {
+		r := s.findHold(id)
+		if state == 0 || s.holds.get(r).state == state {
+			page = append(page, s.view(sl, r))
+		}
+		return len(page) < limit
+	})
+	return page, true
+}
+
+// Info gives a sale's live figures, or a tombstone's final ones. wall is what Info.Now shall say. The
+// slices in it are shared and must not be changed.
+func (s *State) Info(saleID string, wall int64) (sale.Info, bool) {
+	sl := s.byName[saleID]
+	if sl == nil {
+		return sale.Info{}, false
+	}
+	return sl.info(wall), true
+}
+
+// List gives the figures of all sales that are not forgotten, by id.
+func (s *State) List(wall int64) []sale.Info {
+	list := make([]sale.Info, 0, len(s.active))
+	for _, sl := range s.active {
+		list = append(list, sl.info(wall))
+	}
+	slices.SortFunc(list, func(a, b sale.Info) int { return strings.Compare(a.ID, b.ID) })
+	return list
+}
+
+// Audit is what AUDIT shows of one sale.
+type Audit struct {
+	sale.Info
+	Incarnation     int64 // differs between a sale and its restored form; ever higher
+	HeldOrders      int64
+	ConfirmedOrders int64
+	ReleasedOrders  int64          // that are still kept
+	ExpiredOrders   int64          // that are still kept
+	ExcessOrders    int64          // orders that lost a clash of slots when the sale was restored
+	Excess          []sale.OrderID // the first MaxExcessListed of them
+	Violation       string         // which invariant does not hold; "" when all do
+}
+
+// Audit counts a sale's orders anew and holds them against its totals. It walks all of them, some 50 ns
+// each. False: the sale is unknown.
+func (s *State) Audit(saleID string, wall int64) (Audit, bool) {
+	sl := s.byName[saleID]
+	if sl == nil {
+		return Audit{}, false
+	}
+	a := Audit{
+		Info: sl.info(wall), Incarnation: sl.incarnation, HeldOrders: sl.heldOrders, ConfirmedOrders: sl.confirmedOrders,
+		ReleasedOrders: sl.releasedOrders, ExpiredOrders: sl.expiredOrders, ExcessOrders: sl.excessCount, Excess: sl.excess,
+	}
+	if err := s.checkSale(sl); err != nil {
+		a.Violation = err.Error()
+	}
+	return a, true
+}

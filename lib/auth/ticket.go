@@ -13,7 +13,7 @@ import (
 	"headgate.example/lib/sale"
 )
 
-// MaxTicketBytes bounds a ticket's text. The longest that can be signed has 646.
+// MaxTicketBytes bounds a ticket's text. The longest that can be signed has 667.
 const MaxTicketBytes = 1024
 
 const signatureVersion = "v1"

@@ -64,7 +64,10 @@ func (h *Hop) appendTo(dst []byte, keyID, millis, nonce string) []byte {
 func (r *Keyring) SignHop(h Hop, now time.Time) string {
 	var raw [nonceBytes]byte
 	_, _ = rand.Read(raw[:]) // never fails: the program ends when the system has no randomness
-	nonce := base64.RawURLEncoding.EncodeToString(raw[:])
+	return r.signHop(h, now, base64.RawURLEncoding.EncodeToString(raw[:]))
+}
+
+func (r *Keyring) signHop(h Hop, now time.Time, nonce string) string {
 	millis := strconv.FormatInt(now.UnixMilli(), 10)
 
 	text := make([]byte, 0, MaxHopBytes)

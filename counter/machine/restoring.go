@@ -140,6 +140,7 @@ func (sl *saleState) lose(id sale.OrderID) {
 	sl.excessCount++
 	if len(sl.excess) < MaxExcessListed {
 		sl.excess = append(slices.Clone(sl.excess), id) // a snapshot and Results may share it
+		slices.Sort(sl.excess)
 	}
 }
 

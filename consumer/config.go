@@ -1,0 +1,93 @@
+package consumer
+
+import (
+	"time"
+
+	"headgate.example/counter/client"
+	"headgate.example/lib/auth"
+	"headgate.example/lib/config"
+	"headgate.example/lib/queue"
+	"headgate.example/lib/service"
+	"headgate.example/lib/store"
+)
+
+// Topic is the queue's topic of order messages.
+const Topic = "orders"
+
+// Limits of a Config.
+const (
+	MaxBatchSize         = store.MaxBatch
+	MaxOutboxConcurrency = 256
+)
+
+// Config is the configuration of a consumer.
+type Config struct {
+	Service  service.Config `yaml:"service"`
+	Queue    queue.Config   `yaml:"queue"`
+	Database store.Config   `yaml:"database"`
+	Counter  client.Config  `yaml:"counter"`
+	// TicketKeys verify the tickets in order messages: the interceptors' keys, and those they used
+	// before for as long as messages may wait.
+	TicketKeys []auth.SymmetricKey `yaml:"ticket_keys"`
+	// BatchSize is the largest batch, in orders. Default 500, at most MaxBatchSize.
+	BatchSize int `yaml:"batch_size"`
+	// Linger is how long a batch waits to fill up after its first message. Default 20ms.
+	Linger time.Duration `yaml:"linger"`
+	// ParkAfter is how long a message keeps its batch waiting for its counter shard before it is
+	// parked in the ledger. Default 30s.
+	ParkAfter time.Duration `yaml:"park_after"`
+	// ParkedInterval is how often parked messages are looked for, and the shortest pause between two
+	// attempts at one of them; the pause doubles up to 5 minutes. Default 5s.
+	ParkedInterval time.Duration `yaml:"parked_interval"`
+	// OutboxInterval is how often the outbox is looked at. Default 200ms.
+	OutboxInterval time.Duration `yaml:"outbox_interval"`
+	// OutboxBatch is how many outbox rows are claimed at once. Default 200.
+	OutboxBatch int `yaml:"outbox_batch"`
+	// OutboxConcurrency is how many of them are released at once. Default 16.
+	OutboxConcurrency int `yaml:"outbox_concurrency"`
+	// SweepInterval is how often orders past their payment deadline are cancelled. Default 1s.
+	SweepInterval time.Duration `yaml:"sweep_interval"`
+	// SweepBatch is how many of them one transaction cancels. Default 200.
+	SweepBatch int `yaml:"sweep_batch"`
+}
+
+// DefaultConfig has every default but the ticket keys, which have none.
+func DefaultConfig() Config {
+	c := Config{
+		Service: service.DefaultConfig(), Queue: queue.DefaultConfig(), Database: store.DefaultConfig(), Counter: client.DefaultConfig(),
+		BatchSize: 500, Linger: 20 * time.Millisecond,
+		ParkAfter: 30 * time.Second, ParkedInterval: 5 * time.Second,
+		OutboxInterval: 200 * time.Millisecond, OutboxBatch: 200, OutboxConcurrency: 16,
+		SweepInterval: time.Second, SweepBatch: 200,
+	}
+	c.Service.Admin = "127.0.0.1:8184"
+	c.Database.Path = "data/ledger.db"
+	return c
+}
+
+// Validate checks each field and the relations between them.
+func (c *Config) Validate(p *config.Problems) {
+	c.Service.Validate(p.In("service"))
+	c.Queue.Validate(p.In("queue"))
+	c.Database.Validate(p.In("database"))
+	c.Counter.Validate(p.In("counter"))
+	auth.ValidateKeys(p, "ticket_keys", c.TicketKeys)
+	between(p, "batch_size", c.BatchSize, 1, MaxBatchSize)
+	between(p, "linger", c.Linger, 0, queue.MaxLinger)
+	between(p, "park_after", c.ParkAfter, time.Second, 10*time.Minute) // brokers take deliveries back after 30 minutes
+	between(p, "parked_interval", c.ParkedInterval, time.Millisecond, maxParkedPause)
+	between(p, "outbox_interval", c.OutboxInterval, time.Millisecond, time.Minute)
+	between(p, "outbox_batch", c.OutboxBatch, 1, store.MaxPage)
+	between(p, "outbox_concurrency", c.OutboxConcurrency, 1, MaxOutboxConcurrency)
+	between(p, "sweep_interval", c.SweepInterval, time.Millisecond, 10*time.Minute)
+	between(p, "sweep_batch", c.SweepBatch, 1, store.MaxPage)
+	if c.Counter.Timeout >= c.Service.DrainFor {
+		p.Addf("service.drain_for", "must be longer than counter.timeout (%s), so that the last batch can finish; is %s", c.Counter.Timeout, c.Service.DrainFor)
+	}
+}
+
+func between[T int | time.Duration](p *config.Problems, field string, value, low, high T) {
+	if value < low || value > high {
+		p.Addf(field, "must be %v to %v, is %v", low, high, value)
+	}
+}

@@ -1,0 +1,74 @@
+package consumer
+
+import (
+	"context"
+	"time"
+
+	"headgate.example/lib/store"
+)
+
+const (
+	maxParkedPause = 5 * time.Minute
+	parkedBatch    = 100
+	// lease is how long claimed rows stay with this consumer. Longer than any round over them; should
+	// it run out all the same, two consumers do the same harmless work.
+	lease = time.Minute
+)
+
+// retryParked works off the parked messages that are due, until none is. A message that still cannot
+// be decided is due again after a pause that doubles with each attempt.
+func (s *Server) retryParked(ctx context.Context) error {
+	for {
+		rows, err := s.ledger.ClaimParked(ctx, parkedBatch, lease)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		if err := s.retryBatch(ctx, rows); err != nil {
+			return err
+		}
+		if len(rows) < parkedBatch {
+			return nil
+		}
+	}
+}
+
+func (s *Server) retryBatch(ctx context.Context, rows []store.ParkedMessage) error {
+	messages := make([]*message, len(rows))
+	var ask []*message
+	for i, row := range rows {
+		messages[i] = s.parse(row.Body)
+		if messages[i].verdict == undecided {
+			ask = append(ask, messages[i])
+		}
+	}
+	if err := s.decide(ctx, ask); err != nil {
+		return err // the lease ends, and they are due again
+	}
+	var finished []int64
+	for i, m := range messages {
+		switch m.verdict {
+		case settled:
+			finished = append(finished, rows[i].ID)
+		case dead:
+			if err := s.bury(ctx, m); err != nil {
+				return err
+			}
+			finished = append(finished, rows[i].ID)
+		default:
+			if err := s.ledger.RetryParked(ctx, doubled(s.cfg.ParkedInterval, rows[i].Attempts, maxParkedPause), m.why, rows[i].ID); err != nil {
+				return err
+			}
+		}
+	}
+	s.meter.unparked.Add(len(finished))
+	return s.ledger.FinishParked(ctx, finished...)
+}
+
+// doubled is first, doubled for each attempt after the first one, at most last.
+func doubled(first time.Duration, attempts int64, last time.Duration) time.Duration {
+	d := first
+	for i := int64(1); i < attempts && d < last; i++ {
+		d *= 2
+	}
+	return min(d, last)
+}

@@ -34,34 +34,35 @@ const (
 // row is what the table knows of a code.
 type row struct {
 	code   Code
+	uri    string // the problem's type, put together by the compiler
 	status int
 	title  string
 }
 
 // table lists every code once. It is only read.
 var table = [...]row{
-	{InvalidRequest, http.StatusBadRequest, "The request is not valid."},
-	{Unauthenticated, http.StatusUnauthorized, "Sign in first."},
-	{Forbidden, http.StatusForbidden, "This is not allowed."},
-	{Blacklisted, http.StatusForbidden, "You are blocked from buying."},
-	{NotFound, http.StatusNotFound, "There is nothing here."},
-	{MethodNotAllowed, http.StatusMethodNotAllowed, "This method is not supported here."},
-	{BodyTooLarge, http.StatusRequestEntityTooLarge, "The request body is too large."},
-	{SoldOut, http.StatusConflict, "Sold out."},
-	{Insufficient, http.StatusConflict, "Fewer units are left than you asked for."},
-	{AlreadyOrdered, http.StatusConflict, "You have ordered this already."},
-	{LimitReached, http.StatusConflict, "You have bought as many as one person may."},
-	{NotOpen, http.StatusConflict, "The sale is not open yet."},
-	{NotCancellable, http.StatusConflict, "This order cannot be cancelled now."},
-	{Conflict, http.StatusConflict, "This conflicts with the current state."},
-	{Ended, http.StatusGone, "The sale has ended."},
-	{RateLimited, http.StatusTooManyRequests, "Too many requests."},
-	{TooSoon, http.StatusTooManyRequests, "Too soon after your last try."},
-	{Internal, http.StatusInternalServerError, "Something went wrong on our side."},
-	{UnknownOutcome, http.StatusServiceUnavailable, "We do not know yet whether this worked. Try again with the ticket."},
-	{Overloaded, http.StatusServiceUnavailable, "Too busy. Try again shortly."},
-	{Unavailable, http.StatusServiceUnavailable, "Temporarily unavailable. Try again shortly."},
-	{Paused, http.StatusServiceUnavailable, "The sale is paused. Try again shortly."},
+	{InvalidRequest, TypeBase + string(InvalidRequest), http.StatusBadRequest, "The request is not valid."},
+	{Unauthenticated, TypeBase + string(Unauthenticated), http.StatusUnauthorized, "Sign in first."},
+	{Forbidden, TypeBase + string(Forbidden), http.StatusForbidden, "This is not allowed."},
+	{Blacklisted, TypeBase + string(Blacklisted), http.StatusForbidden, "You are blocked from buying."},
+	{NotFound, TypeBase + string(NotFound), http.StatusNotFound, "There is nothing here."},
+	{MethodNotAllowed, TypeBase + string(MethodNotAllowed), http.StatusMethodNotAllowed, "This method is not supported here."},
+	{BodyTooLarge, TypeBase + string(BodyTooLarge), http.StatusRequestEntityTooLarge, "The request body is too large."},
+	{SoldOut, TypeBase + string(SoldOut), http.StatusConflict, "Sold out."},
+	{Insufficient, TypeBase + string(Insufficient), http.StatusConflict, "Fewer units are left than you asked for."},
+	{AlreadyOrdered, TypeBase + string(AlreadyOrdered), http.StatusConflict, "You have ordered this already."},
+	{LimitReached, TypeBase + string(LimitReached), http.StatusConflict, "You have bought as many as one person may."},
+	{NotOpen, TypeBase + string(NotOpen), http.StatusConflict, "The sale is not open yet."},
+	{NotCancellable, TypeBase + string(NotCancellable), http.StatusConflict, "This order cannot be cancelled now."},
+	{Conflict, TypeBase + string(Conflict), http.StatusConflict, "This conflicts with the current state."},
+	{Ended, TypeBase + string(Ended), http.StatusGone, "The sale has ended."},
+	{RateLimited, TypeBase + string(RateLimited), http.StatusTooManyRequests, "Too many requests."},
+	{TooSoon, TypeBase + string(TooSoon), http.StatusTooManyRequests, "Too soon after your last try."},
+	{Internal, TypeBase + string(Internal), http.StatusInternalServerError, "Something went wrong on our side."},
+	{UnknownOutcome, TypeBase + string(UnknownOutcome), http.StatusServiceUnavailable, "We do not know yet whether this worked. Try again with the ticket."},
+	{Overloaded, TypeBase + string(Overloaded), http.StatusServiceUnavailable, "Too busy. Try again shortly."},
+	{Unavailable, TypeBase + string(Unavailable), http.StatusServiceUnavailable, "Temporarily unavailable. Try again shortly."},
+	{Paused, TypeBase + string(Paused), http.StatusServiceUnavailable, "The sale is paused. Try again shortly."},
 }
 
 // Codes lists every code, in the order of their status.

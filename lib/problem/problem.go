@@ -48,7 +48,12 @@ type Problem struct {
 
 // New makes a problem; the detail must be safe to show, and may be empty.
 func New(code Code, detail string) *Problem {
-	p := &Problem{Type: TypeBase + string(code), Title: code.Title(), Status: code.Status(), Code: code, Detail: detail}
+	p := &Problem{Title: code.Title(), Status: code.Status(), Code: code, Detail: detail}
+	if r := code.row(); r != nil {
+		p.Type = r.uri
+	} else {
+		p.Type = TypeBase + string(code)
+	}
 	if p.waits() {
 		p.RetryAfter = DefaultRetryAfter
 	}

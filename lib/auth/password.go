@@ -41,8 +41,8 @@ var (
 )
 
 // Passwords hashes and checks passwords with argon2id. Each takes 19 MiB and tens of milliseconds of
-// a core, so that only so many run at once; the others wait as long as their context allows. A program
-// makes one and shares it.
+// a core, so that only so many run at once; the others wait as long as their context allows, and how many
+// may wait is the caller's to bound. A program makes one and shares it.
 type Passwords struct{ slots chan struct{} }
 
 // NewPasswords allows concurrency hashes at once; 0 means one for each CPU.

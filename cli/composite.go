@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"headgate.example/lib/service"
@@ -80,4 +81,11 @@ func (s *stack) stop(names ...string) error {
 		}
 	}
 	return errors.Join(failures...)
+}
+
+// newLayer describes a layer with a runtime of its own.
+func newLayer(name string, log *slog.Logger, cfg any, open func(context.Context, *service.Runtime) (service.Program, error)) layer {
+	rt := service.NewRuntime(name, log)
+	rt.ConfigView = maskedView(cfg)
+	return layer{name: name, rt: rt, open: open}
 }

@@ -13,7 +13,7 @@ import (
 // lockFolder makes sure that one process uses a data folder at a time. The kernel drops the lock when
 // the process ends, however it ends.
 func lockFolder(folder string) (unlock func(), err error) {
-	file, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	file, err := os.OpenFile(filepath.Join(folder, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w: make the folder writable for this user, or choose another with --data", err)
 	}

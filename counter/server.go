@@ -194,7 +194,7 @@ func (s *Server) admit(nc net.Conn) {
 		s.mu.Unlock()
 		s.meter.rejected.Inc()
 		_ = nc.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-		_, _ = nc.Write([]byte("-ERR connections: the counter has as many clients as limits.connections allows\r\n"))
+		_, _ = nc.Write([]byte("-BUSY the counter has as many clients as limits.connections allows\r\n"))
 		_ = nc.Close()
 		return
 	}

@@ -2,131 +2,156 @@ package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
 
 	"headgate.example/lib/config"
 	"headgate.example/lib/sale"
 )
 
+// MaxConfirm is how many ids one Confirm may name.
+const MaxConfirm = 100_000
+
+// confirmChunk is how many ids go into one CONFIRM.
+const confirmChunk = 1000
+
 // Client speaks to all shards of the counter. Make one with Open; it is safe for concurrent use.
 type Client struct {
-	cfg Config
+	cfg      Config
+	base     context.Context
+	cancel   context.CancelFunc
+	shards   []*shard
+	byName   map[string]*shard
+	byNumber map[int]*shard
+	placed   placements
 }
 
-// Option changes a Client for tests.
+// Option changes a Client.
 type Option func(*Client)
 
 // Open checks cfg and returns a client. It connects when first used: the counter may be away.
 func Open(cfg Config, opts ...Option) (*Client, error) {
-	var p config.Problems
-	cfg.Validate(&p)
-	if err := p.Err(); err != nil {
+	if err := config.Check(&cfg); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg}
+	c := &Client{cfg: cfg, byName: make(map[string]*shard), byNumber: make(map[int]*shard)}
+	c.base, c.cancel = context.WithCancel(context.Background())
 	for _, o := range opts {
 		o(c)
+	}
+	for _, each := range cfg.Shards {
+		s := newShard(c.base, &c.cfg, each)
+		c.shards = append(c.shards, s)
+		c.byName[each.Name], c.byNumber[each.Number] = s, s
 	}
 	return c, nil
 }
 
 // Close ends all connections. Calls under way fail.
-func (c *Client) Close() {}
+func (c *Client) Close() {
+	c.cancel()
+	for _, s := range c.shards {
+		s.close()
+	}
+}
 
-// Reserve asks for a hold of quantity units for the user, under the request key (may be empty).
+// Reserve asks for a hold of quantity units for the user, under the request key (may be empty). After a
+// lost connection it asks again with the same key, which answers CodeAlready if the first one counted.
 func (c *Client) Reserve(ctx context.Context, saleID, user string, quantity int64, key string) (Reservation, error) {
-	return Reservation{}, ErrUnavailable
+	s, err := c.shardOfUser(ctx, saleID, user)
+	if err != nil {
+		return Reservation{}, err
+	}
+	message, err := s.do(ctx, buyer, changes, "RESERVE", saleID, user, strconv.FormatInt(quantity, 10), key)
+	if err != nil {
+		if wrong := (*wrongShardError)(nil); errors.As(err, &wrong) {
+			c.placed.drop(saleID)
+		}
+		return Reservation{}, err
+	}
+	return readReservation(message)
 }
 
 // Confirm confirms holds and answers a code for each id, in order. A shard that did not answer gives
 // ConfirmUnavailable for its ids; an error comes only of misuse or an ended context.
 func (c *Client) Confirm(ctx context.Context, ids ...sale.OrderID) ([]ConfirmCode, error) {
-	return nil, ErrUnavailable
+	if len(ids) > MaxConfirm {
+		return nil, &RequestError{Field: "order", Reason: fmt.Sprintf("at most %d ids, are %d", MaxConfirm, len(ids))}
+	}
+	codes := make([]ConfirmCode, len(ids))
+	places := make(map[*shard][]int)
+	for i, id := range ids {
+		codes[i] = ConfirmUnavailable
+		s, err := c.shardOfOrder(id)
+		if wrong := (*RequestError)(nil); errors.As(err, &wrong) {
+			return nil, err
+		}
+		if err == nil {
+			places[s] = append(places[s], i)
+		}
+	}
+	var waiting sync.WaitGroup
+	for s, mine := range places {
+		waiting.Go(func() {
+			for len(mine) > 0 {
+				n := min(len(mine), confirmChunk)
+				s.confirm(ctx, ids, mine[:n], codes) // what fails stays unavailable
+				mine = mine[n:]
+			}
+		})
+	}
+	waiting.Wait()
+	if err := ctx.Err(); err != nil {
+		return codes, fmt.Errorf("confirming %d orders: %w", len(ids), err)
+	}
+	return codes, nil
 }
 
-// Abort gives a hold back that the upstream certainly did not take.
+// confirm asks for the ids at some places and fills in their codes. Places of different shards differ.
+func (s *shard) confirm(ctx context.Context, ids []sale.OrderID, places []int, codes []ConfirmCode) {
+	command := make([]string, 1, len(places)+1)
+	command[0] = "CONFIRM"
+	for _, i := range places {
+		command = append(command, ids[i].String())
+	}
+	message, err := s.do(ctx, buyer, changes, command...)
+	if err != nil {
+		return
+	}
+	words, err := message.AsStrSlice()
+	if err != nil || len(words) != len(places) {
+		return
+	}
+	for n, i := range places {
+		switch word := ConfirmCode(words[n]); word {
+		case ConfirmConfirmed, ConfirmExpired, ConfirmReleased, ConfirmUnknown:
+			codes[i] = word
+		}
+	}
+}
+
+// Abort gives a hold back that the upstream certainly did not take. It answers Released, or the state
+// that the order is in: StillConfirmed, WasExpired, UnknownOrder.
 func (c *Client) Abort(ctx context.Context, id sale.OrderID, reason string) (string, error) {
-	return "", ErrUnavailable
+	return c.giveBack(ctx, "ABORT", id, reason, Released, StillConfirmed, WasExpired, UnknownOrder)
 }
 
 // Release gives the units of a confirmed order back. Only the owner of the ledger calls it, after its
-// own commit.
+// own commit. It answers Released, Already, WasExpired, StillHeld, UnknownOrder or Forgotten.
 func (c *Client) Release(ctx context.Context, id sale.OrderID, reason string) (string, error) {
-	return "", ErrUnavailable
+	return c.giveBack(ctx, "RELEASE", id, reason, Released, Already, WasExpired, StillHeld, UnknownOrder, Forgotten)
 }
 
-// Order looks one id up; ErrNoOrder when its shard does not know it.
-func (c *Client) Order(ctx context.Context, id sale.OrderID) (Hold, error) {
-	return Hold{}, ErrUnavailable
-}
-
-// UserOrders lists the holds of one user in one sale, by ascending id.
-func (c *Client) UserOrders(ctx context.Context, saleID, user string) ([]Hold, error) {
-	return nil, ErrUnavailable
-}
-
-// Holds lists holds of a sale in one state, by ascending id, after the given id (0: from the first).
-func (c *Client) Holds(ctx context.Context, saleID string, state sale.HoldState, after sale.OrderID, limit int) ([]Hold, error) {
-	return nil, ErrUnavailable
-}
-
-// SaleInfo is the sale's state, summed over its shards; ErrNoSale when unknown.
-func (c *Client) SaleInfo(ctx context.Context, saleID string) (sale.Info, error) {
-	return sale.Info{}, ErrUnavailable
-}
-
-// SaleList is SaleInfo of every sale, by id.
-func (c *Client) SaleList(ctx context.Context) ([]sale.Info, error) { return nil, ErrUnavailable }
-
-// OpenSale makes the sale known on all its shards, paused.
-func (c *Client) OpenSale(ctx context.Context, terms sale.Terms) error { return ErrUnavailable }
-
-// PauseSale stops selling until ResumeSale.
-func (c *Client) PauseSale(ctx context.Context, id string, revision int64) error {
-	return ErrUnavailable
-}
-
-// ResumeSale sells again.
-func (c *Client) ResumeSale(ctx context.Context, id string, revision int64) error {
-	return ErrUnavailable
-}
-
-// CloseSale ends the sale for good.
-func (c *Client) CloseSale(ctx context.Context, id string, revision int64) error {
-	return ErrUnavailable
-}
-
-// ForgetSale drops a closed sale's holds and keeps its totals.
-func (c *Client) ForgetSale(ctx context.Context, id string, revision int64) error {
-	return ErrUnavailable
-}
-
-// SetStock changes the sale's stock to total units.
-func (c *Client) SetStock(ctx context.Context, id string, revision, total int64) error {
-	return ErrUnavailable
-}
-
-// RestoreSale rebuilds a sale that the counter lost; json is SALE.RESTORE's argument.
-func (c *Client) RestoreSale(ctx context.Context, json []byte) error { return ErrUnavailable }
-
-// Ban refuses a user or an address until a wall-clock millisecond; 0 means for good.
-func (c *Client) Ban(ctx context.Context, kind, value string, untilMillis int64, reason string) error {
-	return ErrUnavailable
-}
-
-// Unban takes a ban back.
-func (c *Client) Unban(ctx context.Context, kind, value string) error { return ErrUnavailable }
-
-// Revoke voids the user's tokens issued before a wall-clock millisecond.
-func (c *Client) Revoke(ctx context.Context, user string, beforeMillis int64) error {
-	return ErrUnavailable
-}
-
-// Rules fetches bans and revocations that changed after since; 0 asks for all.
-func (c *Client) Rules(ctx context.Context, since int64) (Rules, error) {
-	return Rules{}, ErrUnavailable
-}
-
-// Audit fetches the sums that must balance.
-func (c *Client) Audit(ctx context.Context, saleID string) (Audit, error) {
-	return Audit{}, ErrUnavailable
+func (c *Client) giveBack(ctx context.Context, command string, id sale.OrderID, reason string, words ...string) (string, error) {
+	s, err := c.shardOfOrder(id)
+	if err != nil {
+		return "", err
+	}
+	message, err := s.do(ctx, buyer, changes, command, id.String(), reason)
+	if err != nil {
+		return "", err
+	}
+	return oneOf(message, words...)
 }

@@ -29,7 +29,7 @@ type Reservation struct {
 	// ExpiresAt is wall-clock milliseconds, advisory: holds count the counter's served time.
 	ExpiresAt int64
 	// Detail of a refusal: opens at (not_open, ms), units held that may return (sold_out), units
-	// left (insufficient), units that the user may still have (limit).
+	// left (insufficient), the limit of units per user (limit).
 	Detail int64
 }
 
@@ -88,6 +88,8 @@ type AuditTerms struct {
 	Stock, Alloc, Taken, Given, Scheduled, Available, Held, Confirmed, Debt int64
 	// Orders (ids, not units) by state.
 	HeldOrders, ConfirmedOrders int64
+	// ExcessOrders lost a clash of slots when the sale was restored; an operator must settle them.
+	ExcessOrders int64
 }
 
 // ShardAudit is one shard's part of an Audit, at one applied index.

@@ -1,0 +1,95 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/bits"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"headgate.example/lib/config"
+)
+
+const maxDialTime = time.Second
+
+// node is one counter address, spoken to with one password.
+type node struct {
+	address  string
+	password config.Secret
+	cfg      *Config
+	base     context.Context // ends with the Client
+
+	mu     sync.Mutex
+	closed bool
+	conn   rueidis.Client // nil until first used
+}
+
+// connect gives the node's connections, which dial when they are used. The first call waits for a
+// first try, at most maxDialTime.
+func (n *node) connect() (rueidis.Client, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, errClosed
+	}
+	if n.conn != nil {
+		return n.conn, nil
+	}
+	multiplex := bits.Len(uint(n.cfg.Connections - 1)) // 2^multiplex connections
+	if multiplex == 0 {
+		multiplex = -1 // one; 0 would mean rueidis's own choice
+	}
+	conn, err := rueidis.NewClient(rueidis.ClientOption{
+		InitAddress:         []string{n.address},
+		Password:            n.password.Reveal(),
+		Dialer:              net.Dialer{Timeout: min(n.cfg.Timeout, maxDialTime), KeepAlive: time.Second},
+		DialCtxFn:           n.dial,
+		ConnWriteTimeout:    max(n.cfg.Timeout, time.Second),
+		ClientSetInfo:       rueidis.DisableClientSetInfo,
+		PipelineMultiplex:   multiplex,
+		ReadBufferEachConn:  64 << 10,
+		WriteBufferEachConn: 64 << 10,
+		DisableRetry:        true, // a Client repeats by itself, knowing what happened
+		DisableCache:        true,
+		AlwaysPipelining:    true, // a caller that gives up must not break the connection of the others
+		AlwaysRESP2:         true,
+		ForceSingleClient:   true,
+	})
+	if conn == nil {
+		return nil, fmt.Errorf("counter %s: %w", n.address, err)
+	}
+	n.conn = conn // it dials again when used, even if the first try failed
+	return conn, nil
+}
+
+// dialError is a connection that was not made: nothing was sent.
+type dialError struct{ err error }
+
+func (e *dialError) Error() string { return "connecting: " + e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
+
+// dial ignores the context of the caller for whom rueidis happens to dial: others wait for it as well.
+func (n *node) dial(_ context.Context, address string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
+	conn, err := dialer.DialContext(n.base, "tcp", address)
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	return conn, nil
+}
+
+func (n *node) close() {
+	n.mu.Lock()
+	n.closed = true
+	conn := n.conn
+	n.mu.Unlock()
+	if conn != nil {
+		conn.Close()
+	}
+}
+
+var errClosed = errors.New("the client is closed")

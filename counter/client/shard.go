@@ -1,0 +1,252 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"headgate.example/lib/config"
+)
+
+// role is whose password a command is sent with.
+type role int
+
+const (
+	buyer role = iota
+	operator
+)
+
+const (
+	firstPause = 5 * time.Millisecond
+	maxPause   = 100 * time.Millisecond
+)
+
+// shard is one shard of the counter: the nodes of its voters, one of which leads.
+type shard struct {
+	Shard
+	cfg  *Config
+	base context.Context
+
+	mu     sync.Mutex
+	leader string // the address that is asked first
+	nodes  map[nodeKey]*node
+}
+
+type nodeKey struct {
+	address string
+	role    role
+}
+
+func newShard(base context.Context, cfg *Config, s Shard) *shard {
+	return &shard{Shard: s, cfg: cfg, base: base, leader: s.Addresses[0], nodes: make(map[nodeKey]*node)}
+}
+
+func (s *shard) password(r role) config.Secret {
+	if r == operator && s.cfg.OperatorPassword != "" {
+		return s.cfg.OperatorPassword
+	}
+	return s.cfg.ClientPassword
+}
+
+// node gives the node that is believed to lead.
+func (s *shard) node(r role) *node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.password(r) == s.password(buyer) {
+		r = buyer // one password, one set of connections
+	}
+	key := nodeKey{s.leader, r}
+	n := s.nodes[key]
+	if n == nil {
+		n = &node{address: s.leader, password: s.password(r), cfg: s.cfg, base: s.base}
+		s.nodes[key] = n
+	}
+	return n
+}
+
+// moved follows a leader that another voter named. Only configured addresses and a few others are
+// followed, so that a confused counter cannot make us open connections without end.
+func (s *shard) moved(from, to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leader == from && (slices.Contains(s.Addresses, to) || len(s.nodes) < 2*MaxAddresses) {
+		s.leader = to
+	}
+}
+
+// away turns to the next voter after one that does not answer.
+func (s *shard) away(from string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leader == from {
+		s.leader = s.Addresses[(slices.Index(s.Addresses, from)+1)%len(s.Addresses)]
+	}
+}
+
+func (s *shard) close() {
+	s.mu.Lock()
+	nodes := s.nodes
+	s.nodes = make(map[nodeKey]*node)
+	s.mu.Unlock()
+	for _, n := range nodes {
+		n.close()
+	}
+}
+
+// effect says whether a command changes anything: if not, an unknown outcome is as good as none.
+type effect bool
+
+const (
+	reads   effect = false
+	changes effect = true
+)
+
+// do sends one command until it is answered, refused for good, or the time is over. Every command may
+// be repeated; what came of the attempts decides between ErrUnavailable and ErrUnknown.
+func (s *shard) do(ctx context.Context, r role, e effect, command ...string) (rueidis.RedisMessage, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	uncertain := false // some attempt may have been carried out
+	pause := firstPause
+	for {
+		n := s.node(r)
+		message, err := s.attempt(ctx, n, command)
+		if err == nil {
+			return message, nil
+		}
+		v := judge(ctx, err)
+		uncertain = uncertain || v.uncertain && e == changes
+		switch {
+		case v.final != nil:
+			return message, v.final
+		case v.movedTo != "":
+			s.moved(n.address, v.movedTo)
+		case v.away:
+			s.away(n.address)
+		}
+		if !rest(ctx, pause) {
+			return message, s.gaveUp(ctx, uncertain, err)
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+func (s *shard) attempt(ctx context.Context, n *node, command []string) (rueidis.RedisMessage, error) {
+	conn, err := n.connect()
+	if err != nil {
+		return rueidis.RedisMessage{}, err
+	}
+	return conn.Do(ctx, conn.B().Arbitrary(command...).Build()).ToMessage()
+}
+
+func (s *shard) gaveUp(ctx context.Context, uncertain bool, last error) error {
+	outcome := ErrUnavailable
+	if uncertain {
+		outcome = ErrUnknown
+	}
+	if cause := ctx.Err(); cause != nil && !errors.Is(last, cause) {
+		return fmt.Errorf("%w: shard %s: %w, last: %w", outcome, s.Name, cause, last)
+	}
+	return fmt.Errorf("%w: shard %s: %w", outcome, s.Name, last)
+}
+
+// rest waits before the next attempt; false when there is no time for one.
+func rest(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// verdict is what an attempt's error means.
+type verdict struct {
+	final     error  // do not repeat
+	uncertain bool   // it may have been carried out
+	movedTo   string // repeat there
+	away      bool   // repeat at another voter
+}
+
+func judge(ctx context.Context, err error) verdict {
+	if rueidis.IsRedisNil(err) {
+		return verdict{final: errNil}
+	}
+	if reply, ok := rueidis.IsRedisErr(err); ok {
+		return judgeReply(reply.Error())
+	}
+	var notConnected *dialError
+	switch {
+	case errors.Is(err, errClosed):
+		return verdict{final: fmt.Errorf("%w: %w", ErrUnavailable, err)}
+	case errors.As(err, &notConnected):
+		return verdict{away: true}
+	case ctx.Err() == nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
+		return verdict{} // another caller's context ended while the connection was made for all
+	}
+	return verdict{uncertain: true, away: ctx.Err() == nil}
+}
+
+// judgeReply reads an error reply by its first word.
+func judgeReply(reply string) verdict {
+	word, rest, _ := strings.Cut(reply, " ")
+	switch word {
+	case "TRYAGAIN":
+		return verdict{away: true}
+	case "MOVED":
+		if _, address, ok := strings.Cut(rest, " "); ok && address != "" {
+			return verdict{movedTo: address}
+		}
+		return verdict{away: true}
+	case "UNKNOWN":
+		return verdict{uncertain: true}
+	case "BUSY":
+		return verdict{final: fmt.Errorf("%w: %s", ErrBusy, rest)}
+	case "NOAUTH", "NOPERM", "WRONGPASS":
+		return verdict{final: fmt.Errorf("%w: %s", ErrForbidden, reply)}
+	case "WRONGSHARD":
+		return verdict{final: &wrongShardError{rest}}
+	case "CONFLICT":
+		if revision, err := strconv.ParseInt(strings.TrimPrefix(rest, "revision "), 10, 64); err == nil {
+			return verdict{final: &ConflictError{Revision: revision}}
+		}
+	case "ERR":
+		if reply == noSaleReply {
+			return verdict{final: ErrNoSale}
+		}
+		if field, reason, ok := strings.Cut(rest, ": "); ok {
+			return verdict{final: &RequestError{Field: field, Reason: reason}}
+		}
+		return verdict{final: &RequestError{Reason: rest}}
+	}
+	return verdict{final: malformed("error reply %q", reply), uncertain: true}
+}
+
+// noSaleReply is how the counter says that a sale to be changed is not there.
+const noSaleReply = "ERR sale: is not known here"
+
+// errNil is the null reply: what was asked for is not there.
+var errNil = errors.New("nothing there")
+
+// wrongShardError is the shard that the counter says is right.
+type wrongShardError struct{ name string }
+
+func (e *wrongShardError) Error() string {
+	return "the counter says that another shard is right: " + e.name
+}
+
+func (e *wrongShardError) Is(target error) bool { return target == ErrUnavailable }
+
+// malformed is an answer that no counter of a known version gives.
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: the counter answered something else: %s", ErrUnknown, fmt.Sprintf(format, args...))
+}

@@ -158,6 +158,8 @@ func TestVerifyRefuses(t *testing.T) {
 		{"four parts", good + ".x", ErrTokenMalformed},
 		{"not base64", "!" + good, ErrTokenMalformed},
 		{"padded", good + "=", ErrTokenMalformed},
+		{"line break in the signature", good[:len(good)-3] + "\n" + good[len(good)-3:], ErrTokenMalformed},
+		{"signature spelt otherwise", good[:len(good)-1] + string(nextInAlphabet(good[len(good)-1])), ErrTokenMalformed},
 		{"too long", good + strings.Repeat("x", MaxTokenBytes), ErrTokenMalformed},
 		{"claims are no JSON", with("{"), ErrTokenMalformed},
 		{"claims are a list", with("[]"), ErrTokenMalformed},
@@ -324,7 +326,7 @@ func TestSignRefuses(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	v := mustVerifier(f, rotation(f))
 	good := forge(f, jwt.SigningMethodHS256, []byte(hsSecret), map[string]any{"kid": "old"}, claimsJSON(""))
-	for _, seed := range []string{good, "", "..", "a.b.c", good[:len(good)-1], strings.Repeat(".", 100)} {
+	for _, seed := range []string{good, "", "..", "a.b.c", good + "\r\n", good[:len(good)-1], strings.Repeat(".", 100)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

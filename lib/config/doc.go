@@ -15,7 +15,8 @@
 //
 // Rules of the format: keys are known and unique (`x-...` keys at the top are free for anchors); lists
 // and maps replace a default as a whole; durations have a unit ("30s"); a whole scalar `${NAME}` is
-// taken from the environment, and must be set there. Merge keys (`<<: *anchor`) are understood.
+// taken from the environment, and must be set there (within a longer text it stands for itself). Merge
+// keys (`<<: *anchor`) are understood.
 // A file has at most MaxBytes bytes, MaxDepth levels and MaxNodes values, aliases expanded.
 //
 // Values of type Secret are masked wherever they are printed. The package must not know any

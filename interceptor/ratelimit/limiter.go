@@ -38,11 +38,11 @@ type Limiter struct {
 }
 
 type limiterShard struct {
-	mu      sync.Mutex
-	due     map[uint64]int64 // the key's theoretical arrival time
-	swept   int64
+	mu       sync.Mutex
+	due      map[uint64]int64 // the key's theoretical arrival time
+	swept    int64
 	hasSwept bool
-	_       [24]byte // keeps neighbours off one cache line
+	_        [24]byte // keeps neighbours off one cache line
 }
 
 // NewLimiter checks the limits and makes a Limiter.

@@ -117,7 +117,7 @@ func TestSeenIsBoundedAndKeepsTheRecent(t *testing.T) {
 
 func TestHasherTellsSalesApart(t *testing.T) {
 	h := NewHasher()
-	if h.UserInSale("a", "b") == h.UserInSale("b", "a") || h.User("a") == h.User("b") {
+	if h.UserInSale("a", []byte("b")) == h.UserInSale("b", []byte("a")) || h.User("a") == h.User("b") {
 		t.Fatal("keys collide")
 	}
 	if h.User("a") != h.User("a") {

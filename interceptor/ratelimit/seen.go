@@ -15,8 +15,8 @@ func NewHasher() Hasher { return Hasher{seed: maphash.MakeSeed()} }
 func (h Hasher) User(user string) uint64 { return maphash.String(h.seed, user) }
 
 // UserInSale is the key of a user in one sale.
-func (h Hasher) UserInSale(user, sale string) uint64 {
-	return maphash.String(h.seed, user)*0x9e3779b97f4a7c15 ^ maphash.String(h.seed, sale)
+func (h Hasher) UserInSale(user string, sale []byte) uint64 {
+	return maphash.String(h.seed, user)*0x9e3779b97f4a7c15 ^ maphash.Bytes(h.seed, sale)
 }
 
 // Seen remembers keys, at least the last max/2 of them and at most max: two generations, the older of

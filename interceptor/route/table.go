@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -136,6 +137,23 @@ func (t *Table) Find(method, path []byte) (index int, parameter []byte) {
 		index = NoMethod
 	}
 	return index, nil
+}
+
+// Methods lists the methods that the path has routes for.
+func (t *Table) Methods(path []byte) []string {
+	var list []string
+	for i := range t.entries {
+		e := &t.entries[i]
+		if _, ok := e.Pattern.Match(path); !ok {
+			continue
+		}
+		for _, m := range e.Methods {
+			if !slices.Contains(list, m) {
+				list = append(list, m)
+			}
+		}
+	}
+	return list
 }
 
 func (e *Entry) accepts(method []byte) bool {

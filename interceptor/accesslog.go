@@ -1,0 +1,83 @@
+package interceptor
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"headgate.example/lib/problem"
+)
+
+// errorsPerSecond bounds the failures in the access log: an outage answers each request with one.
+const errorsPerSecond = 100
+
+// accessLog writes accepted orders, failures and a sample of the refusals.
+type accessLog struct {
+	log        *slog.Logger
+	refusals   *rate.Limiter
+	failures   *rate.Limiter
+	suppressed interface{ Inc() }
+}
+
+func newAccessLog(log *slog.Logger, refusalsPerSecond int, suppressed interface{ Inc() }) *accessLog {
+	return &accessLog{
+		log:        log,
+		refusals:   rate.NewLimiter(rate.Limit(refusalsPerSecond), refusalsPerSecond),
+		failures:   rate.NewLimiter(errorsPerSecond, errorsPerSecond),
+		suppressed: suppressed,
+	}
+}
+
+// write logs an answered exchange. Everything of the request is copied here.
+func (l *accessLog) write(x *exchange, status int, now time.Time) {
+	level, text := slog.LevelInfo, "refused"
+	switch {
+	case x.code == labelAccepted:
+		text = "accepted"
+	case status >= 500 && x.cause != nil, x.code == string(problem.Internal), x.code == string(problem.UnknownOutcome):
+		level, text = slog.LevelWarn, "failed"
+		if !l.failures.AllowN(now, 1) {
+			l.suppressed.Inc()
+			return
+		}
+	case x.problem.Code == "":
+		return // passed on: the upstream has a log of its own
+	case !l.refusals.AllowN(now, 1):
+		l.suppressed.Inc()
+		return
+	}
+	if !l.log.Enabled(context.Background(), level) {
+		return
+	}
+	l.log.LogAttrs(context.Background(), level, text, attributes(x, status, now)...)
+}
+
+func attributes(x *exchange, status int, now time.Time) []slog.Attr {
+	route := noRoute
+	if x.route != nil {
+		route = x.route.Name
+	}
+	list := []slog.Attr{
+		slog.String("request", string(x.id[:])),
+		slog.String("route", route),
+		slog.String("method", string(x.ctx.Method())),
+		slog.String("target", shown(string(x.ctx.Request.Header.RequestURI()))),
+		slog.Int("status", status),
+		slog.String("code", x.code),
+		slog.String("stage", x.endedBy),
+		slog.String("address", x.address.String()),
+		slog.Duration("took", now.Sub(x.began)),
+	}
+	if x.identity != nil {
+		list = append(list, slog.String("user", x.identity.User))
+	}
+	if x.order != 0 {
+		list = append(list, slog.String("order", x.order.String()))
+	}
+	if x.cause != nil {
+		list = append(list, slog.String("cause", x.cause.Error()))
+	}
+	return list
+}

@@ -1,0 +1,148 @@
+package interceptor
+
+import (
+	"net/netip"
+	"time"
+
+	"headgate.example/counter/client"
+	"headgate.example/interceptor/proxy"
+	"headgate.example/lib/auth"
+	"headgate.example/lib/config"
+	"headgate.example/lib/service"
+)
+
+// Config is the interceptor's configuration. DefaultConfig documents the defaults.
+type Config struct {
+	Service service.Config `yaml:"service"`
+	// Listen is host:port of the edge. Default 127.0.0.1:8080.
+	Listen string `yaml:"listen"`
+	// Self is this node's name among Peers. Default "edge-1".
+	Self string `yaml:"self"`
+	// Peers are all interceptors. Default and, for now, always: this node only.
+	Peers []Peer `yaml:"peers"`
+	// Tokens are the keys of buyers' tokens. The interceptor signs none.
+	Tokens auth.TokenConfig `yaml:"tokens"`
+	// TicketKeys sign and verify tickets; shared with upstream and consumer.
+	TicketKeys []auth.SymmetricKey `yaml:"ticket_keys"`
+	// HopKeys sign forwarded requests; shared with the upstream.
+	HopKeys []auth.SymmetricKey `yaml:"hop_keys"`
+	Counter client.Config       `yaml:"counter"`
+	// Upstreams are what requests are forwarded to. Default: "backend" at 127.0.0.1:8090.
+	Upstreams []proxy.Config `yaml:"upstreams"`
+	// Routes are tried in their order, the first that fits wins. Default: DefaultRoutes.
+	Routes []Route `yaml:"routes"`
+	// Stages sets the mode of stages by name; a stage that is not named enforces.
+	Stages map[string]Stage `yaml:"stages"`
+	Limits Limits           `yaml:"limits"`
+	// TrustedProxies are addresses or CIDRs whose X-Forwarded-For is believed. Default: none.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+	// PollInterval is the time between two fetches of sale state and rules. Default 250ms.
+	PollInterval time.Duration `yaml:"poll_interval"`
+	// StateMaxAge is the age of the fetched sale state at which new orders are answered with
+	// `unavailable`. Default 3s.
+	StateMaxAge time.Duration `yaml:"state_max_age"`
+	// TokenCacheEntries bounds the cache of verified tokens. Default 200,000 (about 80 MB when full).
+	TokenCacheEntries int      `yaml:"token_cache_entries"`
+	Server            Listener `yaml:"server"`
+	// LogRefusalsPerSecond bounds the refusals that are written to the access log. Default 10.
+	LogRefusalsPerSecond int `yaml:"log_refusals_per_second"`
+}
+
+// Peer is one interceptor.
+type Peer struct {
+	Name    string `yaml:"name"`
+	Address string `yaml:"address"` // host:port that other interceptors reach it at
+}
+
+// The modes of a stage.
+const (
+	ModeOff     = "off"     // not run
+	ModeShadow  = "shadow"  // run, and what it would have refused is counted
+	ModeEnforce = "enforce" // run, and it refuses
+)
+
+// Stage is how a stage is run.
+type Stage struct {
+	Mode string `yaml:"mode"`
+}
+
+// Limits are the budgets of this node and its users.
+type Limits struct {
+	// NodeRate is the requests a second that this node takes; 0 is no limit. Default 0.
+	NodeRate float64 `yaml:"node_rate"`
+	// NodeBurst is the requests it takes at once beyond the rate. Required with NodeRate.
+	NodeBurst int `yaml:"node_burst"`
+	// UserInterval is the time between two presses of one user. Default 1s.
+	UserInterval time.Duration `yaml:"user_interval"`
+	// UserRate is the other calls a second of one user. Default 10.
+	UserRate float64 `yaml:"user_rate"`
+	// UserBurst is the other calls at once of one user. Default 20.
+	UserBurst int `yaml:"user_burst"`
+	// MaxTrackedUsers bounds each map of users. Beyond it, users that are not tracked yet are answered
+	// with `overloaded` until budgets have refilled. Default 1,000,000 (about 40 MB a map when full).
+	MaxTrackedUsers int `yaml:"max_tracked_users"`
+}
+
+// Listener are the bounds of the HTTP listener.
+type Listener struct {
+	// ReadTimeout bounds reading one request. Default 5s.
+	ReadTimeout time.Duration `yaml:"read_timeout"`
+	// WriteTimeout bounds writing one response. Default 10s.
+	WriteTimeout time.Duration `yaml:"write_timeout"`
+	// IdleTimeout closes connections without a request; longer than that of the proxy in front
+	// (nginx: 60s). Default 75s.
+	IdleTimeout time.Duration `yaml:"idle_timeout"`
+	// HeaderBytes bounds the header of a request; more is answered 431. Default 8192.
+	HeaderBytes int `yaml:"header_bytes"`
+	// MaxConnections bounds the open connections, each of which costs about 20 KB. Default 16384.
+	MaxConnections int `yaml:"max_connections"`
+	// RequestsPerConnection closes a connection after so many. Default 100,000.
+	RequestsPerConnection int `yaml:"requests_per_connection"`
+	// DrainGrace is how long requests are taken on after health turned red, so that the balancer in
+	// front notices. Default 0s.
+	DrainGrace time.Duration `yaml:"drain_grace"`
+}
+
+// DefaultConfig is complete but for the keys of tokens, tickets and hops.
+func DefaultConfig() Config {
+	svc := service.DefaultConfig()
+	svc.Admin = "127.0.0.1:8181"
+	return Config{
+		Service:           svc,
+		Listen:            "127.0.0.1:8080",
+		Self:              "edge-1",
+		Peers:             []Peer{{Name: "edge-1", Address: "127.0.0.1:8080"}},
+		Tokens:            auth.DefaultTokenConfig(),
+		Counter:           client.DefaultConfig(),
+		Upstreams:         []proxy.Config{proxy.DefaultConfig("backend", "127.0.0.1:8090")},
+		Routes:            DefaultRoutes(),
+		Stages:            map[string]Stage{},
+		PollInterval:      250 * time.Millisecond,
+		StateMaxAge:       3 * time.Second,
+		TokenCacheEntries: 200_000,
+		Limits: Limits{
+			UserInterval: time.Second, UserRate: 10, UserBurst: 20, MaxTrackedUsers: 1_000_000,
+		},
+		Server: Listener{
+			ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
+			HeaderBytes: 8192, MaxConnections: 16_384, RequestsPerConnection: 100_000,
+		},
+		LogRefusalsPerSecond: 10,
+	}
+}
+
+// trustedPrefixes parses TrustedProxies.
+func (c *Config) trustedPrefixes(report func(i int, err error)) []netip.Prefix {
+	var list []netip.Prefix
+	for i, text := range c.TrustedProxies {
+		prefix, err := parsePrefix(text)
+		if err != nil {
+			report(i, err)
+			continue
+		}
+		list = append(list, prefix)
+	}
+	return list
+}
+
+var _ config.Validator = (*Config)(nil)

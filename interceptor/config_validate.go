@@ -1,0 +1,217 @@
+package interceptor
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"headgate.example/hashring"
+	"headgate.example/interceptor/proxy"
+	"headgate.example/interceptor/ratelimit"
+	"headgate.example/interceptor/rules"
+	"headgate.example/lib/auth"
+	"headgate.example/lib/config"
+	"headgate.example/lib/service"
+)
+
+// Validate checks each field and the relations between them.
+func (c *Config) Validate(p *config.Problems) {
+	c.Service.Validate(p.In("service"))
+	if err := service.CheckAddress(c.Listen); err != nil {
+		p.Addf("listen", "%v", err)
+	}
+	c.validatePeers(p)
+	c.Tokens.Validate(p.In("tokens"))
+	auth.ValidateKeys(p, "ticket_keys", c.TicketKeys)
+	auth.ValidateKeys(p, "hop_keys", c.HopKeys)
+	c.Counter.Validate(p.In("counter"))
+	c.validateRoutes(p)
+	c.validateStages(p)
+	c.Limits.validate(p.In("limits"))
+	c.trustedPrefixes(func(i int, err error) { p.In("trusted_proxies").Addf(index(i), "%v", err) })
+	if c.PollInterval < 10*time.Millisecond || c.PollInterval > 10*time.Second {
+		p.Addf("poll_interval", "must be 10ms to 10s, is %s", c.PollInterval)
+	}
+	if c.StateMaxAge < 2*c.PollInterval || c.StateMaxAge > time.Minute {
+		p.Addf("state_max_age", "must be at least twice poll_interval (%s) and at most 1m, is %s", c.PollInterval, c.StateMaxAge)
+	}
+	if c.TokenCacheEntries < 1 || c.TokenCacheEntries > 10_000_000 {
+		p.Addf("token_cache_entries", "must be 1 to 10000000, is %d", c.TokenCacheEntries)
+	}
+	c.Server.validate(p.In("server"))
+	if c.LogRefusalsPerSecond < 0 || c.LogRefusalsPerSecond > 10_000 {
+		p.Addf("log_refusals_per_second", "must be 0 to 10000, is %d", c.LogRefusalsPerSecond)
+	}
+	if longest := c.longestPurchase(); longest >= c.Service.DrainFor {
+		p.Addf("service.drain_for", "must be longer than a purchase may take (three calls of the counter and one of the upstream: %s), is %s",
+			longest, c.Service.DrainFor)
+	}
+}
+
+func (c *Config) validatePeers(p *config.Problems) {
+	named := false
+	for i, peer := range c.Peers {
+		at := p.In("peers" + index(i))
+		named = named || peer.Name == c.Self
+		if peer.Name == "" {
+			at.Addf("name", "must not be empty")
+		}
+		if err := service.CheckAddress(peer.Address); err != nil {
+			at.Addf("address", "%v", err)
+		}
+	}
+	switch {
+	case !named:
+		p.Addf("self", "%q is not the name of one of the peers", c.Self)
+	case len(c.Peers) > 1:
+		p.Addf("peers", "this version serves with one node: name %q only", c.Self)
+	}
+	if _, err := hashring.New(c.peerNames(), hashring.DefaultParams()); err != nil && named {
+		p.Addf("peers", "%v", err)
+	}
+}
+
+func (c *Config) peerNames() []string {
+	names := make([]string, len(c.Peers))
+	for i := range c.Peers {
+		names[i] = c.Peers[i].Name
+	}
+	return names
+}
+
+func (c *Config) validateRoutes(p *config.Problems) {
+	names := map[string]bool{}
+	for i := range c.Upstreams {
+		at := p.In("upstreams" + index(i))
+		c.Upstreams[i].Validate(at)
+		if names[c.Upstreams[i].Name] {
+			at.Addf("name", "%q is used twice", c.Upstreams[i].Name)
+		}
+		names[c.Upstreams[i].Name] = true
+	}
+	if len(c.Upstreams) < 1 || len(c.Upstreams) > proxy.MaxUpstreams {
+		p.Addf("upstreams", "must name 1 to %d upstreams, names %d", proxy.MaxUpstreams, len(c.Upstreams))
+	}
+	if len(c.Routes) < 1 || len(c.Routes) > MaxRoutes {
+		p.Addf("routes", "must name 1 to %d routes, names %d", MaxRoutes, len(c.Routes))
+	}
+	seen := map[string]bool{}
+	for i := range c.Routes {
+		at := p.In("routes" + index(i))
+		c.Routes[i].validate(at, names)
+		if seen[c.Routes[i].Name] {
+			at.Addf("name", "%q is used twice", c.Routes[i].Name)
+		}
+		seen[c.Routes[i].Name] = true
+	}
+}
+
+func (c *Config) validateStages(p *config.Problems) {
+	for name, s := range c.Stages {
+		at := p.In("stages." + name)
+		switch {
+		case !slices.Contains(stageNames, name):
+			at.Addf("", "there is no such stage; they are %s", strings.Join(stageNames, ", "))
+		case s.Mode != ModeOff && s.Mode != ModeShadow && s.Mode != ModeEnforce:
+			at.Addf("mode", "must be %s, %s or %s, is %q", ModeOff, ModeShadow, ModeEnforce, s.Mode)
+		case s.Mode != ModeEnforce && slices.Contains(fixedStages, name):
+			at.Addf("mode", "this stage always enforces: nothing works, or anybody may do anything, without it")
+		}
+	}
+}
+
+func (l *Limits) validate(p *config.Problems) {
+	switch {
+	case l.NodeRate < 0 || math.IsNaN(l.NodeRate) || l.NodeRate > 1e9:
+		p.Addf("node_rate", "must be 0 (no limit) to 1e9 requests a second, is %v", l.NodeRate)
+	case l.NodeRate > 0 && l.NodeBurst < 1:
+		p.Addf("node_burst", "must be at least 1 where node_rate is set: nothing would pass")
+	}
+	if l.UserInterval < time.Millisecond || l.UserInterval > time.Hour {
+		p.Addf("user_interval", "must be 1ms to 1h, is %s (set the stage user_interval off for none)", l.UserInterval)
+	}
+	if !(l.UserRate > 0 && l.UserRate <= 1e6) {
+		p.Addf("user_rate", "must be above 0 and at most 1e6 calls a second, is %v (set the stage user_bucket off for none)", l.UserRate)
+	}
+	if l.UserBurst < 1 || l.UserBurst > 1e6 {
+		p.Addf("user_burst", "must be 1 to 1000000, is %d", l.UserBurst)
+	}
+	if l.MaxTrackedUsers < 1000 || l.MaxTrackedUsers > 100_000_000 {
+		p.Addf("max_tracked_users", "must be 1000 to 100000000, is %d", l.MaxTrackedUsers)
+	}
+}
+
+func (s *Listener) validate(p *config.Problems) {
+	for _, t := range []struct {
+		field string
+		value time.Duration
+	}{{"read_timeout", s.ReadTimeout}, {"write_timeout", s.WriteTimeout}, {"idle_timeout", s.IdleTimeout}} {
+		if t.value < 100*time.Millisecond || t.value > 10*time.Minute {
+			p.Addf(t.field, "must be 100ms to 10m, is %s", t.value)
+		}
+	}
+	if s.HeaderBytes < 4096 || s.HeaderBytes > 64<<10 {
+		p.Addf("header_bytes", "must be 4096 to 65536, is %d", s.HeaderBytes)
+	}
+	if s.MaxConnections < 1 || s.MaxConnections > 1<<20 {
+		p.Addf("max_connections", "must be 1 to %d, is %d", 1<<20, s.MaxConnections)
+	}
+	if s.RequestsPerConnection < 1 {
+		p.Addf("requests_per_connection", "must be at least 1, is %d", s.RequestsPerConnection)
+	}
+	if s.DrainGrace < 0 || s.DrainGrace > time.Minute {
+		p.Addf("drain_grace", "must be 0s to 1m, is %s", s.DrainGrace)
+	}
+}
+
+// routeTimeout is what bounds the upstream's answer on a route.
+func (c *Config) routeTimeout(r *Route) time.Duration {
+	if r.Timeout != 0 {
+		return r.Timeout
+	}
+	for i := range c.Upstreams {
+		if c.Upstreams[i].Name == r.Upstream {
+			return c.Upstreams[i].Timeout
+		}
+	}
+	return 0
+}
+
+// purchaseTimeout bounds one purchase on a route: ORDER, RESERVE and CONFIRM or ABORT at the counter,
+// and the upstream's answer.
+func (c *Config) purchaseTimeout(r *Route) time.Duration {
+	return 3*c.Counter.Timeout + c.routeTimeout(r)
+}
+
+func (c *Config) longestPurchase() time.Duration {
+	var longest time.Duration
+	for i := range c.Routes {
+		if c.Routes[i].kind() == KindReserve {
+			longest = max(longest, c.purchaseTimeout(&c.Routes[i]))
+		}
+	}
+	return longest
+}
+
+func (l *Limits) interval() ratelimit.Limits {
+	return ratelimit.Limits{Interval: l.UserInterval, Burst: 1, MaxKeys: l.MaxTrackedUsers}
+}
+
+func (l *Limits) bucket() ratelimit.Limits {
+	return ratelimit.Limits{Interval: time.Duration(float64(time.Second) / l.UserRate), Burst: int64(l.UserBurst), MaxKeys: l.MaxTrackedUsers}
+}
+
+func index(i int) string { return fmt.Sprintf("[%d]", i) }
+
+// plainName accepts what may be a metric's label without escaping.
+func plainName(name string) bool {
+	return len(name) >= 1 && len(name) <= 40 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
+}
+
+func parsePrefix(text string) (netip.Prefix, error) { return rules.ParseAddress(text) }
+
+// forwardable accepts the names of headers that a route may pass on besides the usual ones.
+func forwardable(name string) bool { return proxy.Forwardable(name) }

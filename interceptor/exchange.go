@@ -1,0 +1,115 @@
+package interceptor
+
+import (
+	"encoding/hex"
+	"net/netip"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"headgate.example/interceptor/coordinator"
+	"headgate.example/interceptor/tokens"
+	"headgate.example/lib/auth"
+	"headgate.example/lib/problem"
+	"headgate.example/lib/sale"
+)
+
+// requestIDBytes is the length of a request id: 8 hex digits of the process, 12 of the request.
+const requestIDBytes = 20
+
+// exchange is one request on its way through the chain. It is pooled: its byte slices belong to the
+// RequestCtx, and nothing of it may be kept beyond the handler.
+type exchange struct {
+	ctx   *fasthttp.RequestCtx
+	began time.Time
+	mono  int64 // nanoseconds since the server was opened
+	wall  int64 // the counter's clock, milliseconds
+
+	id        [requestIDBytes]byte
+	route     *boundRoute // nil before the stage route
+	target    []byte      // path and query, as received and checked
+	path      []byte
+	parameter []byte // the text at {name} in the route's path
+	address   netip.Addr
+	https     bool // a trusted proxy said so
+
+	identity *tokens.Identity // nil without a valid token
+	form     orderForm
+	retry    bool // may be a retry: local marks do not apply
+
+	problem    problem.Problem // Code is "" while nothing refuses
+	units      int64           // what problem.Held or Left points to
+	retryAfter int             // seconds; the least that Retry-After says
+
+	bucketLeft int64 // of the user's bucket; -1: not asked
+
+	endedBy string // the stage
+	code    string // the metric's label of the answer
+	order   sale.OrderID
+	cause   error
+
+	buf []byte // scratch
+}
+
+// orderForm is what a press of the buy button says.
+type orderForm struct {
+	quantity int64
+	stated   bool
+	key      string
+	ticket   *auth.Ticket
+}
+
+func (x *exchange) reset(ctx *fasthttp.RequestCtx) {
+	buf := x.buf[:0]
+	*x = exchange{ctx: ctx, bucketLeft: -1, buf: buf}
+}
+
+// refuse notes a refusal; the text must be safe to show. It always gives true.
+func (x *exchange) refuse(s *Server, code problem.Code, detail string) bool {
+	x.problem = s.refusals[code]
+	x.problem.Detail = detail
+	return true
+}
+
+// refuseFor is refuse with the least time to wait.
+func (x *exchange) refuseFor(s *Server, code problem.Code, wait time.Duration, detail string) bool {
+	x.retryAfter = int((wait + time.Second - 1) / time.Second)
+	return x.refuse(s, code, detail)
+}
+
+// clearRefusal undoes refuse, in shadow mode.
+func (x *exchange) clearRefusal() {
+	x.problem = problem.Problem{}
+	x.retryAfter = 0
+}
+
+// isOrder reports whether the route takes orders.
+func (x *exchange) isOrder() bool { return x.route.kind == KindReserve }
+
+// isRead reports whether the method changes nothing.
+func (x *exchange) isRead() bool {
+	h := &x.ctx.Request.Header
+	return h.IsGet() || h.IsHead()
+}
+
+// fill takes a coordinator's answer over as a refusal.
+func (x *exchange) fill(s *Server, a *coordinator.Answer) {
+	x.refuse(s, a.Code, a.Detail)
+	x.problem.Ticket = a.Ticket
+	x.problem.OpensAt = a.OpensAt
+	x.problem.Held, x.problem.Left = a.Held, a.Left
+	if a.Order != 0 {
+		x.problem.OrderID = a.Order.String()
+	}
+	x.order, x.cause = a.Order, a.Cause
+}
+
+// nameRequest gives the exchange its id.
+func (x *exchange) nameRequest(process [4]byte, number uint64) {
+	var raw [requestIDBytes / 2]byte
+	copy(raw[:4], process[:])
+	for i := range 6 {
+		raw[4+i] = byte(number >> (8 * (5 - i)))
+	}
+	hex.Encode(x.id[:], raw[:])
+}

@@ -1,0 +1,209 @@
+package interceptor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/valyala/fasthttp"
+
+	"headgate.example/interceptor/coordinator"
+	"headgate.example/interceptor/proxy"
+	"headgate.example/lib/auth"
+	"headgate.example/lib/problem"
+)
+
+// The shortest and longest time for which a full upstream is spared new orders.
+const (
+	minFull = time.Second
+	maxFull = 5 * time.Second
+)
+
+// upstream is a proxy.Upstream with what this node knows of it.
+type upstream struct {
+	*proxy.Upstream
+	fullUntil atomic.Int64 // mono; until then it is spared new orders
+	seconds   map[proxy.Lane]*metrics.PrometheusHistogram
+}
+
+// buildRequest makes the request to the upstream: allowed headers, the identity that was verified
+// here, and the signature over all of it.
+func (s *Server) buildRequest(x *exchange, req *fasthttp.Request, target, body []byte) {
+	from := &x.ctx.Request.Header
+	req.Header.SetMethodBytes(from.Method())
+	req.SetRequestURIBytes(target)
+	proxy.CopyRequestHeaders(&req.Header, from, x.route.ForwardHeaders)
+	if len(body) > 0 {
+		req.SetBody(body)
+	}
+	hop := auth.Hop{Method: string(from.Method()), Path: string(target), Body: body, From: s.cfg.Self}
+	if x.identity != nil {
+		hop.User, hop.Name, hop.Roles = x.identity.User, x.identity.Name, x.identity.RoleList
+	}
+	h := &req.Header
+	set := func(name, value string) {
+		if value != "" {
+			h.Set(name, value)
+		}
+	}
+	set(auth.HeaderUser, hop.User)
+	set(auth.HeaderName, hop.Name)
+	set(auth.HeaderRoles, hop.Roles)
+	set(auth.HeaderFrom, hop.From)
+	h.Set(auth.HeaderHops, "0")
+	h.SetBytesV(auth.HeaderRequestID, x.id[:])
+	h.Set(auth.HeaderHop, s.hops.SignHop(hop, x.began))
+	h.Set("X-Forwarded-For", x.address.String())
+	h.SetBytesV("X-Forwarded-Host", from.Host())
+	if x.https {
+		h.Set("X-Forwarded-Proto", "https")
+	} else {
+		h.Set("X-Forwarded-Proto", "http")
+	}
+}
+
+// forward passes a request that is no order to its upstream and the answer back.
+func (s *Server) forward(x *exchange) bool {
+	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
+	defer fasthttp.ReleaseResponse(resp)
+	s.buildRequest(x, req, x.target, x.ctx.Request.Body())
+	up := x.route.upstream
+	began := time.Now()
+	var err error
+	if x.isRead() {
+		err = up.DoSafe(x.route.lane, req, resp, x.route.timeout)
+	} else {
+		err = up.Do(x.route.lane, req, resp, x.route.timeout)
+	}
+	up.seconds[x.route.lane].UpdateDuration(began)
+	if err != nil {
+		x.cause = fmt.Errorf("upstream %s: %w", up.Name(), err)
+		if x.isRead() || errors.Is(err, proxy.ErrNotSent) {
+			return x.refuse(s, problem.Unavailable, "The shop does not answer at the moment.")
+		}
+		return x.refuse(s, problem.UnknownOutcome, "The shop did not answer in time: it is not known whether this was done.")
+	}
+	s.passBack(x, resp)
+	return true
+}
+
+// passBack copies an upstream's answer, and sees to it that who must wait is told how long.
+func (s *Server) passBack(x *exchange, resp *fasthttp.Response) {
+	out := &x.ctx.Response
+	out.SkipBody = x.ctx.Request.Header.IsHead()
+	proxy.CopyResponse(out, resp)
+	status := resp.StatusCode()
+	if (status == fasthttp.StatusTooManyRequests || status == fasthttp.StatusServiceUnavailable) && len(out.Header.Peek("Retry-After")) == 0 {
+		out.Header.Set("Retry-After", strconv.Itoa(jitter(1)))
+	}
+	x.code = string(resp.Header.Peek(problem.HeaderCode))
+}
+
+// orderForwarder hands one order to the route's upstream. It lives as long as the purchase.
+type orderForwarder struct {
+	s    *Server
+	x    *exchange
+	resp *fasthttp.Response
+}
+
+// errTicketedStatus is the cause of an outcome that the upstream's status does not tell.
+var errTicketedStatus = errors.New("the status tells neither that it was taken nor that it was not")
+
+// Forward implements coordinator.Upstream.
+func (f *orderForwarder) Forward(ctx context.Context, o coordinator.Order) coordinator.Outcome {
+	s, x := f.s, f.x
+	req := fasthttp.AcquireRequest()
+	defer fasthttp.ReleaseRequest(req)
+	var scratch [40]byte
+	body := append(strconv.AppendInt(append(scratch[:0], quantityPrefix...), o.Quantity, 10), '}')
+	s.buildRequest(x, req, x.path, body)
+	req.Header.SetContentType("application/json")
+	req.Header.Set(auth.HeaderTicket, o.Ticket)
+
+	timeout := x.route.timeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline))
+	}
+	up := x.route.upstream
+	began := time.Now()
+	err := up.Do(proxy.Orders, req, f.resp, timeout)
+	up.seconds[proxy.Orders].UpdateDuration(began)
+	status := f.resp.StatusCode()
+	switch {
+	case errors.Is(err, proxy.ErrNotSent):
+		return coordinator.Outcome{Fate: coordinator.NotSent, Cause: fmt.Errorf("upstream %s: %w", up.Name(), err)}
+	case err != nil:
+		return coordinator.Outcome{Fate: coordinator.Unknown, Cause: fmt.Errorf("upstream %s: %w", up.Name(), err)}
+	case string(f.resp.Header.Peek(auth.HeaderOutcome)) == auth.OutcomeRefused:
+		if status == fasthttp.StatusServiceUnavailable {
+			up.fullUntil.Store(s.mono(s.now()) + int64(fullFor(f.resp)))
+		}
+		return coordinator.Outcome{Fate: coordinator.Refused, Reply: f.resp}
+	case status >= 200 && status < 300:
+		return coordinator.Outcome{Fate: coordinator.Taken}
+	}
+	return coordinator.Outcome{Fate: coordinator.Unknown, Cause: fmt.Errorf("upstream %s: status %d: %w", up.Name(), status, errTicketedStatus)}
+}
+
+// fullFor is how long a full upstream wants to be spared.
+func fullFor(resp *fasthttp.Response) time.Duration {
+	seconds, err := strconv.Atoi(string(resp.Header.Peek("Retry-After")))
+	if err != nil {
+		return minFull
+	}
+	return min(max(time.Duration(seconds)*time.Second, minFull), maxFull)
+}
+
+// reserve carries an order through its two phases. The work has a deadline of its own: a buyer who
+// hangs up does not cut it in half.
+func (s *Server) reserve(x *exchange) bool {
+	if !x.isOrder() {
+		return false
+	}
+	resp := fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseResponse(resp)
+	ctx, cancel := context.WithTimeout(s.work, x.route.purchase)
+	defer cancel()
+	saleID, user := string(x.parameter), x.identity.User
+	began := time.Now()
+	a := s.coordinator.Buy(ctx, &orderForwarder{s: s, x: x, resp: resp}, coordinator.Request{
+		Sale: saleID, User: user, Quantity: x.form.quantity, Stated: x.form.stated, Key: x.form.key, Ticket: x.form.ticket,
+	})
+	s.figures.purchases.UpdateDuration(began)
+	if a.Reserved {
+		s.seen.Add(s.hasher.UserInSale(user, x.parameter))
+	}
+	switch {
+	case a.Accepted:
+		x.accept(a.Order.String())
+		x.order = a.Order
+	case a.Reply != nil && resp.StatusCode() >= 400:
+		s.passBack(x, resp)
+	case a.Reply != nil: // it said that it did not take the order, with a status that means success
+		x.cause = fmt.Errorf("upstream %s: refused the order with status %d", x.route.upstream.Name(), resp.StatusCode())
+		return x.refuse(s, problem.Unavailable, "The shop did not take the order.")
+	default:
+		if a.Code == problem.SoldOut && a.CounterSaid {
+			s.sales.Dry(saleID, *a.Held, x.mono)
+		}
+		x.fill(s, &a)
+	}
+	return true
+}
+
+// accept answers 202.
+func (x *exchange) accept(order string) {
+	resp := &x.ctx.Response
+	resp.SetStatusCode(fasthttp.StatusAccepted)
+	resp.Header.SetContentType("application/json")
+	resp.Header.Set("Cache-Control", "no-store")
+	resp.Header.Set("Location", "/api/orders/"+order)
+	x.buf = append(append(append(x.buf[:0], `{"order_id":"`...), order...), `","status":"queued"}`...)
+	resp.SetBody(x.buf)
+	x.code = labelAccepted
+}

@@ -1,0 +1,106 @@
+package interceptor
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"headgate.example/lib/problem"
+)
+
+const metricPrefix = "headgate_interceptor_"
+
+// figures are the metrics. Labels hold routes, stages and codes only, never users, addresses or sales.
+type figures struct {
+	set        *metrics.Set
+	codes      map[string]int // label -> index in routeFigures
+	labels     []string
+	routes     []routeFigures
+	purchases  *metrics.PrometheusHistogram
+	suppressed *metrics.Counter
+	panics     *metrics.Counter
+	pollErrors *metrics.Counter
+}
+
+// routeFigures are the answers of one route by code. Counters are made when first needed.
+type routeFigures struct {
+	name     string
+	counters []atomic.Pointer[metrics.Counter]
+}
+
+// noRoute is the label of requests that fit no route.
+const noRoute = "none"
+
+func newFigures(set *metrics.Set, routes []Route) *figures {
+	f := &figures{
+		set:        set,
+		codes:      map[string]int{},
+		purchases:  set.NewPrometheusHistogram(metricPrefix + "purchase_seconds"),
+		suppressed: set.NewCounter(metricPrefix + "log_suppressed_total"),
+		panics:     set.NewCounter(metricPrefix + "panics_total"),
+		pollErrors: set.NewCounter(metricPrefix + "poll_errors_total"),
+	}
+	for _, code := range problem.Codes() {
+		f.label(string(code))
+	}
+	for _, label := range []string{labelAccepted, "1xx", "2xx", "3xx", "4xx", "5xx"} {
+		f.label(label)
+	}
+	for i := range routes {
+		f.routes = append(f.routes, routeFigures{name: routes[i].Name})
+	}
+	f.routes = append(f.routes, routeFigures{name: noRoute})
+	for i := range f.routes {
+		f.routes[i].counters = make([]atomic.Pointer[metrics.Counter], len(f.labels))
+	}
+	return f
+}
+
+// labelAccepted is the code of an accepted order.
+const labelAccepted = "accepted"
+
+func (f *figures) label(name string) {
+	f.codes[name] = len(f.labels)
+	f.labels = append(f.labels, name)
+}
+
+// count counts an answer. A code that is not known is counted as the status's class.
+func (f *figures) count(route int, code string, status int) {
+	i, known := f.codes[code]
+	if !known {
+		i = f.codes[statusClass(status)]
+	}
+	r := &f.routes[route]
+	counter := r.counters[i].Load()
+	if counter == nil {
+		counter = f.set.GetOrCreateCounter(fmt.Sprintf(metricPrefix+"requests_total{route=%q,code=%q}", r.name, f.labels[i]))
+		r.counters[i].Store(counter)
+	}
+	counter.Inc()
+}
+
+func (f *figures) stageRefusals(stage, mode string) *metrics.Counter {
+	return f.set.NewCounter(fmt.Sprintf(metricPrefix+"stage_refusals_total{stage=%q,mode=%q}", stage, mode))
+}
+
+func (f *figures) upstreamSeconds(upstream, lane string) *metrics.PrometheusHistogram {
+	return f.set.NewPrometheusHistogram(fmt.Sprintf(metricPrefix+"upstream_seconds{upstream=%q,lane=%q}", upstream, lane))
+}
+
+func (f *figures) gauge(name string, value func() float64) { f.set.NewGauge(metricPrefix+name, value) }
+
+func statusClass(status int) string {
+	switch {
+	case status < 200:
+		return "1xx"
+	case status < 300:
+		return "2xx"
+	case status < 400:
+		return "3xx"
+	case status < 500:
+		return "4xx"
+	default:
+		return "5xx"
+	}
+}

@@ -1,0 +1,153 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"net/textproto"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+)
+
+// requestHeaders are passed on to the upstream; all others are dropped.
+var requestHeaders = [...]string{
+	"Accept", "Accept-Encoding", "Accept-Language", "Content-Type", "If-Match", "If-Modified-Since",
+	"If-None-Match", "If-Unmodified-Since", "User-Agent",
+}
+
+// responseHeaders are passed back to the client, besides Content-Type, Content-Encoding and Set-Cookie.
+var responseHeaders = [...]string{
+	"Age", "Allow", "Cache-Control", "Content-Disposition", "Content-Language", "Content-Security-Policy",
+	"Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "Etag", "Expires", "Headgate-Code", "Last-Modified", "Link", "Location",
+	"Permissions-Policy", "Ratelimit", "Ratelimit-Policy", "Referrer-Policy", "Retry-After", "Vary",
+	"X-Content-Type-Options", "X-Frame-Options",
+}
+
+// Forwardable reports whether a route may name the header to be passed on as well: it is a header's
+// name, and neither says how the message is framed nor whom it comes from.
+func Forwardable(name string) bool {
+	if name == "" || len(name) > 100 || strings.ContainsFunc(name, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-')
+	}) {
+		return false
+	}
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	switch name {
+	case "Connection", "Content-Length", "Cookie", "Expect", "Forwarded", "Host", "Keep-Alive", "Proxy-Authenticate",
+		"Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "X-Real-Ip":
+		return false
+	}
+	return !strings.HasPrefix(name, "Headgate-") && !strings.HasPrefix(name, "X-Forwarded-")
+}
+
+// CopyRequestHeaders passes the allowed headers of a request on, and the route's own. Headers that the
+// request's Connection header nominates are dropped.
+func CopyRequestHeaders(dst, src *fasthttp.RequestHeader, extra []string) {
+	nominated := src.Peek("Connection")
+	pass := func(name string) {
+		if value := src.Peek(name); len(value) > 0 && !nominates(nominated, name) {
+			dst.SetBytesV(name, value)
+		}
+	}
+	for _, name := range requestHeaders {
+		pass(name)
+	}
+	for _, name := range extra {
+		pass(name)
+	}
+}
+
+// nominates reports whether a Connection header names another header.
+func nominates(connection []byte, name string) bool {
+	for len(connection) > 0 {
+		var token []byte
+		token, connection, _ = bytes.Cut(connection, comma)
+		if bytes.EqualFold(bytes.TrimSpace(token), []byte(name)) {
+			return true
+		}
+	}
+	return false
+}
+
+// CopyResponse passes an answer back: status, body and the allowed headers.
+func CopyResponse(dst, src *fasthttp.Response) {
+	dst.SetStatusCode(src.StatusCode())
+	if contentType := src.Header.ContentType(); len(contentType) > 0 {
+		dst.Header.SetContentTypeBytes(contentType)
+	}
+	if encoding := src.Header.ContentEncoding(); len(encoding) > 0 {
+		dst.Header.SetContentEncodingBytes(encoding)
+	}
+	for _, name := range responseHeaders {
+		for _, value := range src.Header.PeekAll(name) {
+			dst.Header.AddBytesV(name, value)
+		}
+	}
+	for name, value := range src.Header.All() {
+		if string(name) == "Set-Cookie" {
+			dst.Header.AddBytesV("Set-Cookie", value)
+		}
+	}
+	if dst.SkipBody || src.SkipBody { // HEAD: the length is that of the body which GET would have
+		dst.SkipBody = true
+		if n := src.Header.ContentLength(); n > 0 {
+			dst.Header.SetContentLength(n)
+		}
+		return
+	}
+	dst.SetBody(src.Body())
+}
+
+// What is wrong with a request's header. The texts are meant for the caller.
+var (
+	ErrFraming      = errors.New("the request must not have both Content-Length and Transfer-Encoding")
+	ErrEncoding     = errors.New("Transfer-Encoding: must be chunked")
+	ErrFolding      = errors.New("header: a line must not be continued on the next")
+	ErrLineEnd      = errors.New("header: lines must end in CR LF")
+	ErrUnwantedBody = errors.New("a GET or HEAD request must not have a body")
+)
+
+var (
+	contentLength    = []byte("content-length")
+	transferEncoding = []byte("transfer-encoding")
+	chunked          = []byte("chunked")
+	comma            = []byte(",")
+)
+
+// CheckHeader refuses what fasthttp accepts and other servers read differently. It looks at the header
+// as it was received.
+func CheckHeader(h *fasthttp.RequestHeader) error {
+	var length, encoding bool
+	for raw := h.RawHeaders(); len(raw) > 0; {
+		end := bytes.IndexByte(raw, '\n')
+		if end < 1 || raw[end-1] != '\r' {
+			return ErrLineEnd
+		}
+		line := raw[:end-1]
+		raw = raw[end+1:]
+		if len(line) == 0 {
+			break
+		}
+		if line[0] == ' ' || line[0] == '\t' {
+			return ErrFolding
+		}
+		switch name, value, _ := bytes.Cut(line, colon); {
+		case bytes.EqualFold(name, contentLength):
+			length = true
+		case bytes.EqualFold(name, transferEncoding):
+			encoding = true
+			if !bytes.EqualFold(bytes.TrimSpace(value), chunked) {
+				return ErrEncoding
+			}
+		}
+	}
+	if length && encoding {
+		return ErrFraming
+	}
+	if n := h.ContentLength(); (h.IsGet() || h.IsHead()) && (n > 0 || encoding) {
+		return ErrUnwantedBody
+	}
+	return nil
+}
+
+var colon = []byte(":")

@@ -1,0 +1,106 @@
+package interceptor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"headgate.example/interceptor/proxy"
+	"headgate.example/lib/service"
+)
+
+// Run serves until ctx is done, then drains and closes.
+func (s *Server) Run(ctx context.Context) error {
+	pollCtx, stopPolling := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() { s.poll(pollCtx) })
+	served := make(chan error, 1)
+	group.Go(func() { served <- s.http.Serve(s.listener) })
+	s.rt.Health.SetReady(true)
+	s.rt.Log.Info("serving", "address", s.Addr())
+
+	var err error
+	select {
+	case <-ctx.Done():
+		err = s.drain(served)
+	case err = <-served:
+		err = fmt.Errorf("serving: %w", err)
+		s.rt.Health.SetReady(false)
+	}
+	// Sale state and rules are kept fresh to the end: requests are decided by them until then.
+	stopPolling()
+	s.cancelWork()
+	group.Wait()
+	s.release()
+	return err
+}
+
+// drain stops in this order: health turns red, so that no balancer sends new connections; requests are
+// still taken for the grace, each answered with Connection: close; then the listener closes and what
+// is under way finishes, for drain_for at most; the counter and upstreams go last, since purchases use
+// them.
+func (s *Server) drain(served <-chan error) error {
+	s.rt.Health.SetDraining()
+	s.draining.Store(true)
+	if grace := s.cfg.Server.DrainGrace; grace > 0 {
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case err := <-served:
+			return fmt.Errorf("serving: %w", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Service.DrainFor)
+	defer cancel()
+	err := s.http.ShutdownWithContext(ctx)
+	_ = s.listener.Close() // where Serve had not begun yet, Shutdown does not know the listener
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("draining: requests were still under way after %s: %w", s.cfg.Service.DrainFor, err)
+	}
+	return nil
+}
+
+func (s *Server) registerHealth() {
+	s.rt.Health.Register("counter", service.Degraded, func(context.Context) error {
+		age, known := s.sales.Age(s.mono(s.now()))
+		switch {
+		case !known:
+			return errors.New("the counter has not answered yet")
+		case age > s.cfg.StateMaxAge:
+			return fmt.Errorf("the counter last answered %s ago", age.Round(time.Millisecond))
+		}
+		return nil
+	})
+	for _, u := range s.upstreams {
+		s.rt.Health.Register("upstream "+u.Name(), service.Degraded, u.Ping)
+	}
+}
+
+func (s *Server) registerGauges() {
+	s.figures.gauge("tracked_users", func() float64 { return float64(s.interval.Len() + s.retries.Len() + s.bucket.Len()) })
+	s.figures.gauge("cached_tokens", func() float64 { return float64(s.tokens.Len()) })
+	s.figures.gauge("rules", func() float64 { return float64(s.rules.Len()) })
+	s.figures.gauge("open_connections", func() float64 { return float64(s.http.GetOpenConnectionsCount()) })
+	s.figures.gauge("sale_state_age_seconds", func() float64 {
+		age, known := s.sales.Age(s.mono(s.now()))
+		if !known {
+			return -1
+		}
+		return age.Seconds()
+	})
+}
+
+// lanes makes the latency figures of an upstream.
+func (f *figures) lanes(upstream string) map[proxy.Lane]*metrics.PrometheusHistogram {
+	return map[proxy.Lane]*metrics.PrometheusHistogram{
+		proxy.Orders:    f.upstreamSeconds(upstream, "orders"),
+		proxy.Calls:     f.upstreamSeconds(upstream, "calls"),
+		proxy.LongPolls: f.upstreamSeconds(upstream, "long_polls"),
+	}
+}

@@ -1,0 +1,87 @@
+package interceptor
+
+import (
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// The stages, in the order in which they run.
+const (
+	stageRoute        = "route"
+	stageNodeBucket   = "node_bucket"
+	stageToken        = "token"
+	stageRoles        = "roles"
+	stageBlacklist    = "blacklist"
+	stageOrderForm    = "order_form"
+	stageSaleState    = "sale_state"
+	stageOwner        = "owner"
+	stageBackpressure = "backpressure"
+	stageUserInterval = "user_interval"
+	stageUserBucket   = "user_bucket"
+	stageReserve      = "reserve"
+	stageForward      = "forward"
+)
+
+// stageNames lists all stages; fixedStages those that cannot be anything but enforced. Read only.
+var (
+	stageNames = []string{stageRoute, stageNodeBucket, stageToken, stageRoles, stageBlacklist, stageOrderForm, stageSaleState,
+		stageOwner, stageBackpressure, stageUserInterval, stageUserBucket, stageReserve, stageForward}
+	fixedStages = []string{stageRoute, stageToken, stageRoles, stageOrderForm, stageOwner, stageReserve, stageForward}
+)
+
+// stage is one step of the chain. run reports whether the request is at its end: refused, with the
+// refusal in the exchange, or answered.
+type stage struct {
+	name     string
+	run      func(x *exchange) bool
+	shadow   bool
+	refusals *metrics.Counter
+}
+
+// buildChain binds the stages that are not off.
+func (s *Server) buildChain() {
+	for _, st := range []stage{
+		{name: stageRoute, run: s.findRoute},
+		{name: stageNodeBucket, run: s.takeFromNode},
+		{name: stageToken, run: s.checkToken},
+		{name: stageRoles, run: s.checkRoles},
+		{name: stageBlacklist, run: s.checkBlacklist},
+		{name: stageOrderForm, run: s.readOrderForm},
+		{name: stageSaleState, run: s.checkSaleState},
+		{name: stageOwner, run: s.checkOwner},
+		{name: stageBackpressure, run: s.checkBackpressure},
+		{name: stageUserInterval, run: s.takeInterval},
+		{name: stageUserBucket, run: s.takeFromUser},
+		{name: stageReserve, run: s.reserve},
+		{name: stageForward, run: s.forward},
+	} {
+		mode := ModeEnforce
+		if set, ok := s.cfg.Stages[st.name]; ok {
+			mode = set.Mode
+		}
+		if mode == ModeOff {
+			continue
+		}
+		st.shadow = mode == ModeShadow
+		st.refusals = s.figures.stageRefusals(st.name, mode)
+		s.chain = append(s.chain, st)
+	}
+}
+
+// runChain passes the exchange through the stages until one ends it.
+func (s *Server) runChain(x *exchange) {
+	for i := range s.chain {
+		st := &s.chain[i]
+		if !st.run(x) {
+			continue
+		}
+		if x.problem.Code != "" {
+			st.refusals.Inc()
+			if st.shadow {
+				x.clearRefusal()
+				continue
+			}
+		}
+		x.endedBy = st.name
+		return
+	}
+}

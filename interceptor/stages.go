@@ -1,0 +1,300 @@
+package interceptor
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"time"
+
+	"headgate.example/interceptor/proxy"
+	"headgate.example/interceptor/ratelimit"
+	"headgate.example/interceptor/route"
+	"headgate.example/interceptor/salestate"
+	"headgate.example/interceptor/tokens"
+	"headgate.example/lib/auth"
+	"headgate.example/lib/problem"
+	"headgate.example/lib/sale"
+)
+
+// boundRoute is a route with what belongs to it.
+type boundRoute struct {
+	Route
+	index    int
+	kind     string
+	auth     string
+	maxBody  int
+	timeout  time.Duration // of the upstream's answer
+	purchase time.Duration // of a whole purchase
+	upstream *upstream
+	lane     proxy.Lane
+}
+
+// findRoute checks the request's form and finds its route.
+func (s *Server) findRoute(x *exchange) bool {
+	header := &x.ctx.Request.Header
+	if err := proxy.CheckHeader(header); err != nil {
+		x.ctx.SetConnectionClose() // who misreads where a request ends misreads the next one
+		return x.refuse(s, problem.InvalidRequest, err.Error())
+	}
+	x.target = header.RequestURI()
+	path, _, err := route.Canonical(x.target)
+	if err != nil {
+		return x.refuse(s, problem.InvalidRequest, err.Error())
+	}
+	found, parameter := s.table.Find(header.Method(), path)
+	switch found {
+	case route.NoPath:
+		return x.refuse(s, problem.NotFound, "")
+	case route.NoMethod:
+		x.ctx.Response.Header.Set("Allow", strings.Join(s.table.Methods(path), ", "))
+		return x.refuse(s, problem.MethodNotAllowed, "")
+	}
+	x.route, x.path, x.parameter = &s.routes[found], path, parameter
+	if len(x.ctx.Request.Body()) > x.route.maxBody {
+		return x.refuse(s, problem.BodyTooLarge, "")
+	}
+	return false
+}
+
+// takeFromNode sheds what is beyond the node's own rate.
+func (s *Server) takeFromNode(x *exchange) bool {
+	if s.node == nil || s.node.AllowN(x.began, 1) {
+		return false
+	}
+	return x.refuse(s, problem.Overloaded, "This node takes no more requests at the moment.")
+}
+
+var bearer = []byte("Bearer ")
+
+// checkToken finds out who is asking.
+func (s *Server) checkToken(x *exchange) bool {
+	if x.route.auth == AuthNone {
+		return false
+	}
+	header := &x.ctx.Request.Header
+	token, fromCookie := header.Peek("Authorization"), false
+	if len(token) > 0 {
+		if len(token) <= len(bearer) || !bytes.EqualFold(token[:len(bearer)], bearer) {
+			return s.noIdentity(x, "Authorization: must be Bearer and a token.")
+		}
+		token = token[len(bearer):]
+	} else {
+		token, fromCookie = header.Cookie(auth.CookieName), true
+	}
+	if len(token) == 0 {
+		return s.noIdentity(x, "")
+	}
+	if len(token) > auth.MaxTokenBytes {
+		return s.noIdentity(x, "The token is too long.")
+	}
+	identity, err := s.tokens.Verify(token, x.began)
+	if err != nil {
+		return s.noIdentity(x, tokenDetail(err))
+	}
+	if fromCookie && !x.isRead() && !sameOrigin(header.Peek("Origin"), header.Host()) {
+		return x.refuse(s, problem.Forbidden, "Origin: a write with the session cookie must come from the shop's own page.")
+	}
+	x.identity = identity
+	return false
+}
+
+// noIdentity refuses, unless the route admits anybody.
+func (s *Server) noIdentity(x *exchange, detail string) bool {
+	if x.route.auth == AuthOptional {
+		return false
+	}
+	x.ctx.Response.Header.Set("Www-Authenticate", "Bearer")
+	return x.refuse(s, problem.Unauthenticated, detail)
+}
+
+func tokenDetail(err error) string {
+	switch {
+	case errors.Is(err, auth.ErrTokenExpired):
+		return "The token is expired: sign in again."
+	case errors.Is(err, tokens.ErrRevoked):
+		return "The token is revoked: sign in again."
+	default:
+		return "The token is not valid."
+	}
+}
+
+var schemeEnd = []byte("://")
+
+// sameOrigin reports whether an Origin names the host that the request was sent to.
+func sameOrigin(origin, host []byte) bool {
+	scheme, rest, ok := bytes.Cut(origin, schemeEnd)
+	if !ok || len(rest) == 0 {
+		return false
+	}
+	port := ""
+	switch {
+	case string(scheme) == "http":
+		port = ":80"
+	case string(scheme) == "https":
+		port = ":443"
+	default:
+		return false
+	}
+	return bytes.EqualFold(withoutPort(rest, port), withoutPort(host, port))
+}
+
+func withoutPort(host []byte, port string) []byte {
+	if n := len(host) - len(port); n > 0 && string(host[n:]) == port {
+		return host[:n]
+	}
+	return host
+}
+
+// checkRoles admits to the route whoever has one of its roles.
+func (s *Server) checkRoles(x *exchange) bool {
+	if len(x.route.Roles) == 0 {
+		return false
+	}
+	for _, role := range x.route.Roles {
+		if x.identity != nil && x.identity.HasRole(role) {
+			return false
+		}
+	}
+	return x.refuse(s, problem.Forbidden, "")
+}
+
+// checkBlacklist refuses banned addresses everything, and banned users whatever is no reading.
+func (s *Server) checkBlacklist(x *exchange) bool {
+	if s.rules.AddressBanned(x.address, x.wall) {
+		return x.refuse(s, problem.Blacklisted, "")
+	}
+	if x.identity != nil && !x.isRead() && s.rules.UserBanned(x.identity.User, x.wall) {
+		return x.refuse(s, problem.Blacklisted, "")
+	}
+	return false
+}
+
+// readOrderForm reads an order's sale, quantity, key and ticket.
+func (s *Server) readOrderForm(x *exchange) bool {
+	if !x.isOrder() {
+		return false
+	}
+	if sale.CheckSaleID(string(x.parameter)) != nil {
+		return x.refuse(s, problem.NotFound, "There is no such sale.")
+	}
+	header := &x.ctx.Request.Header
+	var err error
+	if x.form.quantity, x.form.stated, err = parseOrderBody(x.ctx.Request.Body()); err != nil {
+		var wrong *formError
+		errors.As(err, &wrong)
+		return s.refuseField(x, wrong.field, wrong.reason)
+	}
+	if key := header.Peek("Idempotency-Key"); len(key) > 0 {
+		x.form.key = string(key)
+		var wrong *sale.FieldError
+		if errors.As(sale.CheckKey(x.form.key), &wrong) {
+			return s.refuseField(x, "Idempotency-Key", wrong.Reason)
+		}
+	}
+	if ticket := header.Peek(auth.HeaderTicket); len(ticket) > 0 && s.readTicket(x, ticket) {
+		return true
+	}
+	x.retry = x.form.ticket != nil || x.form.key != "" || s.seen.Has(s.hasher.UserInSale(x.identity.User, x.parameter))
+	return false
+}
+
+// readTicket checks a retry's ticket: it must be ours, and this user's in this sale.
+func (s *Server) readTicket(x *exchange, text []byte) bool {
+	ticket, err := s.tickets.VerifyTicket(string(text))
+	switch {
+	case err != nil:
+		return s.refuseField(x, auth.HeaderTicket, "is not a ticket of this shop, or was changed; try again without it")
+	case ticket.User != x.identity.User:
+		return s.refuseField(x, auth.HeaderTicket, "belongs to another user")
+	case ticket.Sale != string(x.parameter):
+		return s.refuseField(x, auth.HeaderTicket, "belongs to another sale")
+	case x.form.key != "" && x.form.key != ticket.Key:
+		return s.refuseField(x, "Idempotency-Key", "is not the one that the ticket was given for; leave it out")
+	}
+	x.form.ticket = &ticket
+	return false
+}
+
+// refuseField refuses a malformed request and names the field.
+func (s *Server) refuseField(x *exchange, field, reason string) bool {
+	x.refuse(s, problem.InvalidRequest, field+": "+reason)
+	x.problem.Errors = []problem.FieldProblem{{Field: field, Reason: reason}}
+	return true
+}
+
+// checkSaleState refuses new orders that the counter would refuse, as far as this node knows.
+func (s *Server) checkSaleState(x *exchange) bool {
+	if !x.isOrder() || x.retry {
+		return false
+	}
+	v := s.sales.Look(x.parameter, x.mono, x.wall)
+	switch {
+	case v.Knowledge == salestate.Stale:
+		return x.refuse(s, problem.Unavailable, "The state of the sale is not known at the moment.")
+	case v.Knowledge == salestate.Missing && s.newSales.AllowN(x.began, 1):
+		return false // perhaps opened a moment ago: the counter knows
+	case v.Knowledge == salestate.Missing:
+		return x.refuse(s, problem.NotFound, "There is no such sale.")
+	case v.Code == "":
+		return false
+	}
+	x.refuse(s, v.Code, "")
+	x.problem.OpensAt = v.OpensAt
+	if v.Code == problem.SoldOut {
+		x.units = v.Held
+		x.problem.Held = &x.units
+	}
+	return true
+}
+
+// checkOwner makes sure that the user's state is kept here.
+func (s *Server) checkOwner(x *exchange) bool {
+	if x.identity == nil || s.ring.Owner(x.identity.User) == s.cfg.Self {
+		return false
+	}
+	return x.refuse(s, problem.Unavailable, "This node does not serve you at the moment.")
+}
+
+// checkBackpressure holds new orders off for a moment after the upstream said that it is full.
+func (s *Server) checkBackpressure(x *exchange) bool {
+	if !x.isOrder() || x.retry || x.mono >= x.route.upstream.fullUntil.Load() {
+		return false
+	}
+	return x.refuse(s, problem.Overloaded, "The shop takes no more orders at the moment.")
+}
+
+// takeInterval keeps one user's presses apart. Retries have a budget of their own: they may follow a
+// press at once, but not each other.
+func (s *Server) takeInterval(x *exchange) bool {
+	if !x.isOrder() {
+		return false
+	}
+	limiter := s.interval
+	if x.retry {
+		limiter = s.retries
+	}
+	switch verdict, wait, _ := limiter.Take(s.hasher.User(x.identity.User), x.mono); verdict {
+	case ratelimit.Refused:
+		return x.refuseFor(s, problem.TooSoon, wait, "")
+	case ratelimit.Full:
+		return x.refuse(s, problem.Overloaded, "This node serves too many users at the moment.")
+	}
+	return false
+}
+
+// takeFromUser bounds one user's other calls.
+func (s *Server) takeFromUser(x *exchange) bool {
+	if x.isOrder() || x.identity == nil {
+		return false
+	}
+	verdict, wait, left := s.bucket.Take(s.hasher.User(x.identity.User), x.mono)
+	x.bucketLeft = left
+	switch verdict {
+	case ratelimit.Refused:
+		return x.refuseFor(s, problem.RateLimited, wait, "")
+	case ratelimit.Full:
+		x.bucketLeft = -1
+		return x.refuse(s, problem.Overloaded, "This node serves too many users at the moment.")
+	}
+	return false
+}

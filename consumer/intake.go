@@ -16,35 +16,62 @@ const (
 	lastPause  = 2 * time.Second
 )
 
-// errStopping ends a wait because the consumer drains; what is not settled returns to the queue.
-var errStopping = errors.New("the consumer is stopping")
+var (
+	// errStopping ends a wait because the consumer drains; what is not settled returns to the queue.
+	errStopping = errors.New("the consumer is stopping")
+	// errUnacknowledged: the subscription no longer takes acknowledgements. A new one is opened, so
+	// that what the old one holds returns to the queue and does not fill its prefetch.
+	errUnacknowledged = errors.New("the queue does not take acknowledgements")
+)
 
-// intake receives and works off batches until drain is done. work ends later: it bounds what has been
-// begun.
-func (s *Server) intake(drain, work context.Context, sub queue.Subscription) error {
+// intake keeps a subscription open and works off its batches until drain is done. work ends later: it
+// bounds what has been begun.
+func (s *Server) intake(drain, work context.Context) error {
 	pause := s.newPause(drain)
-	for drain.Err() == nil {
-		deliveries, err := sub.Receive(drain)
+	for {
+		sub, err := s.queue.Subscribe(work, Topic, queue.SubscribeOptions{BatchSize: s.cfg.BatchSize, Linger: s.cfg.Linger, Prefetch: 2 * s.cfg.BatchSize})
+		if err == nil {
+			err = s.consume(drain, work, sub, pause)
+			if closeErr := sub.Close(); closeErr != nil {
+				s.log.Warn("closing the subscription", "error", closeErr)
+			}
+		}
 		switch {
-		case drain.Err() != nil:
-			return nil // what came with it returns to the queue
+		case errors.Is(err, errStopping) || drain.Err() != nil:
+			return nil
 		case errors.Is(err, queue.ErrClosed):
 			return fmt.Errorf("consumer: the queue was closed under it: %w", err)
-		case err != nil:
-			s.log.Warn("the queue does not deliver; trying again", "error", err)
-			if pause.wait() != nil {
-				return nil
-			}
-			continue
 		}
-		pause.reset()
-		s.meter.batch(len(deliveries))
-		if err := s.batch(drain, work, sub, deliveries); err != nil {
-			s.log.Info("a batch was left unfinished; its messages return to the queue", "error", err)
+		s.log.Warn("subscribing again", "topic", Topic, "error", err)
+		if pause.wait() != nil {
 			return nil
 		}
 	}
-	return nil
+}
+
+// consume works off the batches of one subscription. It never returns nil.
+func (s *Server) consume(drain, work context.Context, sub queue.Subscription, pause *pause) error {
+	for {
+		deliveries, err := sub.Receive(drain)
+		switch {
+		case drain.Err() != nil:
+			return errStopping // what came with it returns to the queue
+		case errors.Is(err, queue.ErrClosed):
+			return err
+		case err != nil:
+			s.log.Warn("the queue does not deliver; trying again", "error", err)
+			if err := pause.wait(); err != nil {
+				return err
+			}
+			continue
+		}
+		s.meter.batch(len(deliveries))
+		if err := s.batch(drain, work, sub, deliveries); err != nil {
+			s.log.Info("a batch was left unfinished; its messages return to the queue", "error", err)
+			return err
+		}
+		pause.reset()
+	}
 }
 
 // delivered is a message with the delivery that brought it.
@@ -54,8 +81,8 @@ type delivered struct {
 }
 
 // batch works off deliveries: what can be decided is settled and acknowledged at once; what waits for
-// a shard of the counter keeps the batch until the shard answers or ParkAfter is over. It returns an
-// error only when the consumer stops first.
+// a shard of the counter keeps the batch until the shard answers or ParkAfter is over. It returns
+// errStopping when the consumer stops first, or errUnacknowledged.
 func (s *Server) batch(drain, work context.Context, sub queue.Subscription, deliveries []queue.Delivery) error {
 	todo := make([]delivered, len(deliveries))
 	for i, d := range deliveries {
@@ -68,6 +95,9 @@ func (s *Server) batch(drain, work context.Context, sub queue.Subscription, deli
 		if err == nil {
 			s.parkOverdue(todo, begun)
 			todo, err = s.settle(work, sub, todo)
+		}
+		if errors.Is(err, errUnacknowledged) {
+			return err
 		}
 		if err != nil {
 			s.ledgerAway(err)
@@ -164,8 +194,7 @@ func (s *Server) settle(ctx context.Context, sub queue.Subscription, todo []deli
 			s.alarm("parked", "order messages cannot be decided and are parked in the ledger", "messages", len(park), "first", park[0].OrderID, "why", park[0].Reason)
 		}
 	}
-	s.acknowledge(ctx, sub, done)
-	return rest, failed
+	return rest, errors.Join(failed, s.acknowledge(ctx, sub, done))
 }
 
 // bury stores a dead letter. The ledger keeps a message once, however often it is delivered.
@@ -189,16 +218,22 @@ func (s *Server) refuse(ctx context.Context, sub queue.Subscription, d delivered
 	}
 }
 
-// acknowledge tells the queue what the ledger has. Failing is harmless: the messages come again and
-// find their rows.
-func (s *Server) acknowledge(ctx context.Context, sub queue.Subscription, done []queue.Delivery) {
+// acknowledge tells the queue what the ledger has. What it cannot acknowledge comes again and finds
+// its row; stale deliveries and those of a lost connection do so by themselves.
+func (s *Server) acknowledge(ctx context.Context, sub queue.Subscription, done []queue.Delivery) error {
 	if len(done) == 0 {
-		return
+		return nil
 	}
-	if err := sub.Ack(ctx, done...); err != nil {
-		s.meter.ackFailed.Inc()
-		s.log.Warn("messages in the ledger could not be acknowledged; they come again", "messages", len(done), "error", err)
+	err := sub.Ack(ctx, done...)
+	if err == nil {
+		return nil
 	}
+	s.meter.ackFailed.Inc()
+	s.log.Warn("messages in the ledger could not be acknowledged; they come again", "messages", len(done), "error", err)
+	if errors.Is(err, queue.ErrStale) || errors.Is(err, queue.ErrDisconnected) {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errUnacknowledged, err)
 }
 
 // ledgerAway notes that the ledger failed; consumption pauses and keeps its deliveries.

@@ -12,7 +12,6 @@ import (
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
-	"headgate.example/lib/queue"
 	queueopen "headgate.example/lib/queue/open"
 	"headgate.example/lib/service"
 	"headgate.example/lib/store"
@@ -145,10 +144,6 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	defer stopTimer()
-	sub, err := s.queue.Subscribe(work, Topic, queue.SubscribeOptions{BatchSize: s.cfg.BatchSize, Linger: s.cfg.Linger, Prefetch: 2 * s.cfg.BatchSize})
-	if err != nil {
-		return errors.Join(fmt.Errorf("consumer: subscribing to %s: %w", Topic, err), s.Close())
-	}
 	loops, stopLoops := context.WithCancel(ctx)
 	defer stopLoops()
 	var wg sync.WaitGroup
@@ -159,10 +154,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	s.rt.Health.SetReady(true)
 	s.log.Info("the consumer runs", "topic", Topic, "batch_size", s.cfg.BatchSize)
-	err = s.intake(ctx, work, sub)
-	if closeErr := sub.Close(); closeErr != nil {
-		s.log.Warn("closing the subscription", "error", closeErr)
-	}
+	err := s.intake(ctx, work)
 	stopLoops()
 	wg.Wait()
 	return errors.Join(err, s.Close())

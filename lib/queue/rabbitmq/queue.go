@@ -3,12 +3,152 @@ package rabbitmq
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"headgate.example/lib/config"
 	"headgate.example/lib/queue"
 )
 
-// Open checks the config and begins to connect; the broker need not be there yet.
-func Open(_ context.Context, _ queue.Config, _ *slog.Logger) (queue.Queue, error) {
-	return nil, errors.New("the rabbitmq driver is not built in")
+// Queue is a handle to a broker. It implements queue.Queue.
+type Queue struct {
+	config    queue.Config
+	log       *slog.Logger
+	names     names
+	publisher *publisher
+	sessions  atomic.Int64 // numbers of consuming sessions; starts at random, so that handles differ
+
+	mu            sync.Mutex
+	subscriptions map[*subscription]bool
+	closed        bool
+}
+
+var _ queue.Queue = (*Queue)(nil)
+
+// Open checks the config and begins to connect in the background; the broker need not be there yet.
+func Open(_ context.Context, cfg queue.Config, log *slog.Logger) (*Queue, error) {
+	if err := config.Check(&cfg); err != nil {
+		return nil, fmt.Errorf("queue config: %w", err)
+	}
+	if cfg.Driver != queue.RabbitMQ {
+		return nil, fmt.Errorf("queue config: driver: %q: want %s", cfg.Driver, queue.RabbitMQ)
+	}
+	q := &Queue{config: cfg, log: log, names: names{cfg.Prefix}, subscriptions: map[*subscription]bool{}}
+	q.sessions.Store(rand.Int64N(1 << 62)) //nolint:gosec // only to differ
+	q.publisher = newPublisher(cfg, log)
+	q.publisher.done.Go(q.publisher.run)
+	return q, nil
+}
+
+// Publish implements queue.Queue.
+func (q *Queue) Publish(ctx context.Context, topic string, messages []queue.Message) []queue.Outcome {
+	if len(messages) == 0 {
+		return nil
+	}
+	if err := queue.CheckTopic(topic); err != nil {
+		return queue.RefuseAll(len(messages), err)
+	}
+	if len(messages) > queue.MaxMessages {
+		return queue.RefuseAll(len(messages), fmt.Errorf("%w: %d messages at once: want at most %d", queue.ErrInvalid, len(messages), queue.MaxMessages))
+	}
+	if err := ctx.Err(); err != nil {
+		return queue.RefuseAll(len(messages), err)
+	}
+	outcomes := make([]queue.Outcome, len(messages))
+	letters := make([]letter, 0, len(messages))
+	origin := make([]int, 0, len(messages))
+	for i := range messages {
+		m := &messages[i]
+		if err := queue.CheckMessage(m); err != nil {
+			outcomes[i] = queue.Outcome{Fate: queue.Refused, Err: err}
+			continue
+		}
+		letters, origin = append(letters, q.newLetter(topic, m)), append(origin, i)
+	}
+	for j, outcome := range q.publisher.send(ctx, topic, letters) {
+		outcomes[origin[j]] = outcome
+	}
+	return outcomes
+}
+
+// Depth implements queue.Queue. The broker does not tell what is delivered and not settled.
+func (q *Queue) Depth(ctx context.Context, topic string) (queue.Depth, error) {
+	if err := queue.CheckTopic(topic); err != nil {
+		return queue.Depth{}, err
+	}
+	top, err := q.publisher.connected(ctx)
+	if err != nil {
+		return queue.Depth{}, err
+	}
+	if err := top.ensure(topic, 0); err != nil {
+		return queue.Depth{}, err
+	}
+	d := queue.Depth{Unacked: queue.UnknownCount}
+	if d.Ready, err = top.count(q.names.queue(topic)); err != nil {
+		return queue.Depth{}, err
+	}
+	if d.Dead, err = top.count(q.names.dead(topic)); err != nil {
+		return queue.Depth{}, err
+	}
+	for _, delay := range delays() {
+		if err := ctx.Err(); err != nil {
+			return queue.Depth{}, err
+		}
+		n, err := top.count(q.names.queue(delayKey(topic, delay)))
+		if err != nil {
+			return queue.Depth{}, err
+		}
+		d.Delayed += n
+	}
+	return d, nil
+}
+
+// count gives a queue's ready messages, 0 for a queue that nobody has declared.
+func (t *topology) count(name string) (int, error) {
+	ch, err := t.conn.Channel()
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
+	}
+	defer ch.Close() //nolint:errcheck // a missing queue has closed it already
+	state, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
+	var e *amqp.Error
+	if errors.As(err, &e) && e.Code == amqp.NotFound {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: counting %s: %w", queue.ErrDisconnected, name, err)
+	}
+	return state.Messages, nil
+}
+
+// Ping implements queue.Queue.
+func (q *Queue) Ping(ctx context.Context) error {
+	if _, err := q.publisher.connected(ctx); err != nil {
+		return err
+	}
+	return q.publisher.obstacle()
+}
+
+// Close implements queue.Queue. Order: subscriptions return what they hold, then publishing refuses
+// what was not sent and waits a little for the confirms of what was.
+func (q *Queue) Close() error {
+	q.mu.Lock()
+	first := !q.closed
+	q.closed = true
+	subscriptions := q.subscriptions
+	q.subscriptions = nil
+	q.mu.Unlock()
+	if first {
+		close(q.publisher.closing)
+		for s := range subscriptions {
+			s.end()
+		}
+	}
+	q.publisher.done.Wait()
+	return nil
 }

@@ -1,0 +1,77 @@
+package rabbitmq
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"headgate.example/lib/queue"
+)
+
+const (
+	dialWithin  = 5 * time.Second        // connecting and the handshake
+	writeWithin = 10 * time.Second       // one write to the socket; beyond it the connection is given up
+	closeWithin = 2 * time.Second        // the farewell
+	heartbeat   = 5 * time.Second        // a silent broker is noticed after two or three
+	firstPause  = 100 * time.Millisecond // before the second attempt to connect
+	longestWait = 5 * time.Second        // between attempts
+	livedLong   = 2 * time.Second        // a connection that lived so long starts the pauses anew
+)
+
+// dial connects; name shows in the broker's list of connections. The end of ctx breaks the attempt off.
+func dial(ctx context.Context, address, name string) (*amqp.Connection, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialWithin)
+	defer cancel()
+	var release func() bool
+	conn, err := amqp.DialConfig(address, amqp.Config{
+		Heartbeat:  heartbeat,
+		Locale:     "en_US",
+		Properties: amqp.Table{"connection_name": name, "product": "headgate"},
+		Dial: func(network, addr string) (net.Conn, error) {
+			var d net.Dialer
+			raw, err := d.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			release = context.AfterFunc(ctx, func() { _ = raw.Close() })
+			return &boundedWriter{raw}, nil
+		},
+	})
+	if release != nil && !release() && err == nil {
+		_ = conn.Close()
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
+	}
+	return conn, nil
+}
+
+// boundedWriter gives every write a deadline, since the client's writes know no context.
+type boundedWriter struct{ net.Conn }
+
+func (w *boundedWriter) Write(b []byte) (int, error) {
+	if err := w.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
+		return 0, err
+	}
+	return w.Conn.Write(b)
+}
+
+// hangUp closes a connection politely if the broker still listens.
+func hangUp(conn *amqp.Connection) {
+	_ = conn.CloseDeadline(time.Now().Add(closeWithin)) // it may be gone already
+}
+
+// pauses grows the wait between attempts, with jitter so that many clients do not come back at once.
+type pauses struct{ next time.Duration }
+
+func (p *pauses) reset() { p.next = 0 }
+
+func (p *pauses) pause() time.Duration {
+	p.next = min(max(2*p.next, firstPause), longestWait)
+	return p.next/2 + rand.N(p.next/2) //nolint:gosec // jitter
+}

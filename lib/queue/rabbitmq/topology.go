@@ -1,0 +1,160 @@
+package rabbitmq
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"headgate.example/lib/queue"
+)
+
+// settlingIn is how long after its declaration a queue may nack for want of a leader.
+const settlingIn = 2 * time.Second
+
+// names derives the names of exchanges and queues.
+type names struct{ prefix string }
+
+func (n names) exchange() string          { return n.prefix }
+func (n names) deadExchange() string      { return n.prefix + ".dead" }
+func (n names) queue(topic string) string { return n.prefix + "." + topic }
+func (n names) dead(topic string) string  { return queue.DeadTopic(n.queue(topic)) }
+func delayKey(topic string, d time.Duration) string {
+	return fmt.Sprintf("%s.delay.%d", topic, d.Milliseconds())
+}
+
+// topology declares what a connection needs, once.
+type topology struct {
+	names         names
+	maxReady      int
+	deliveryLimit int
+	conn          *amqp.Connection
+
+	mu       sync.Mutex
+	declared map[string]time.Time
+}
+
+func newTopology(cfg queue.Config, conn *amqp.Connection) *topology {
+	return &topology{
+		names: names{cfg.Prefix}, maxReady: cfg.MaxReady, deliveryLimit: cfg.DeliveryLimit,
+		conn: conn, declared: map[string]time.Time{},
+	}
+}
+
+// ensure declares a topic's exchanges and queues, and the queue of one delay if it is not 0. The topic
+// may be one of dead letters, which come with the live one's.
+func (t *topology) ensure(topic string, delay time.Duration) error {
+	live, dead := queue.LiveTopic(topic)
+	if !dead {
+		live = topic
+	}
+	key := topic
+	if delay > 0 {
+		key = delayKey(topic, delay)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.declared[key]; ok {
+		return nil
+	}
+	ch, err := t.conn.Channel()
+	if err != nil {
+		return fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
+	}
+	defer ch.Close() //nolint:errcheck // a failed declaration has closed it already
+	if _, ok := t.declared[live]; !ok {
+		if err := t.declareTopic(ch, live); err != nil {
+			return explain(err)
+		}
+		t.declared[live], t.declared[queue.DeadTopic(live)] = time.Now(), time.Now()
+	}
+	if delay > 0 {
+		if err := t.declareDelay(ch, topic, delay); err != nil {
+			return explain(err)
+		}
+		t.declared[key] = time.Now()
+	}
+	return nil
+}
+
+func (t *topology) declareTopic(ch *amqp.Channel, topic string) error {
+	for _, exchange := range []string{t.names.exchange(), t.names.deadExchange()} {
+		if err := ch.ExchangeDeclare(exchange, amqp.ExchangeDirect, true, false, false, false, nil); err != nil {
+			return err
+		}
+	}
+	if err := declare(ch, t.names.dead(topic), t.names.deadExchange(), topic, amqp.Table{}); err != nil {
+		return err
+	}
+	args := amqp.Table{
+		"x-dead-letter-exchange":    t.names.deadExchange(),
+		"x-dead-letter-routing-key": topic,
+		"x-dead-letter-strategy":    "at-least-once",
+		"x-delivery-limit":          t.deliveryLimit,
+	}
+	if t.maxReady > 0 {
+		args["x-max-length"] = t.maxReady
+	}
+	return declare(ch, t.names.queue(topic), t.names.exchange(), topic, args)
+}
+
+func (t *topology) declareDelay(ch *amqp.Channel, topic string, delay time.Duration) error {
+	key, back, backKey := delayKey(topic, delay), t.names.exchange(), topic
+	if live, dead := queue.LiveTopic(topic); dead {
+		back, backKey = t.names.deadExchange(), live
+	}
+	return declare(ch, t.names.queue(key), t.names.exchange(), key, amqp.Table{
+		"x-message-ttl":             delay.Milliseconds(),
+		"x-dead-letter-exchange":    back,
+		"x-dead-letter-routing-key": backKey,
+		"x-dead-letter-strategy":    "at-least-once",
+	})
+}
+
+// declare makes a quorum queue that rejects rather than drops, and binds it.
+func declare(ch *amqp.Channel, name, exchange, key string, args amqp.Table) error {
+	args["x-queue-type"] = "quorum"
+	args["x-overflow"] = "reject-publish"
+	if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
+		return err
+	}
+	return ch.QueueBind(name, key, exchange, false, nil)
+}
+
+// explain adds the fix to the broker's word.
+func explain(err error) error {
+	var e *amqp.Error
+	if !errors.As(err, &e) {
+		return fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
+	}
+	switch e.Code {
+	case amqp.PreconditionFailed:
+		return fmt.Errorf("%w: the queue exists with other settings (max_ready or delivery_limit was changed): set them back, or delete the empty queue: %w", queue.ErrRefused, err)
+	case amqp.AccessRefused:
+		return fmt.Errorf("%w: the broker's user may not declare the queues: %w", queue.ErrRefused, err)
+	}
+	return fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
+}
+
+// young tells whether a topic was declared a moment ago on this connection. A quorum queue that somebody
+// else is creating at that moment nacks until it has a leader.
+func (t *topology) young(topic string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, ok := t.declared[topic]
+	return ok && time.Since(at) < settlingIn
+}
+
+// forget makes the next ensure declare a topic anew: its queue was deleted under us.
+func (t *topology) forget(topic string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for key := range t.declared {
+		if key == topic || strings.HasPrefix(key, topic+".") {
+			delete(t.declared, key)
+		}
+	}
+}

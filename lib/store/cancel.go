@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ func (s *Store) CancelDue(ctx context.Context, limit int) (int, error) {
 		if err != nil || len(due) == 0 {
 			return err
 		}
-		slices.SortFunc(due, func(a, b Order) int { return int(max(-1, min(1, a.ID-b.ID))) })
+		slices.SortFunc(due, func(a, b Order) int { return cmp.Compare(a.ID, b.ID) })
 		cancelled = len(due)
 		return freeOrders(tx, due, sale.Cancelled, "not paid before the deadline", now)
 	})

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -113,10 +115,15 @@ func (s *Store) OutboxByID(ctx context.Context, id sale.OrderID) (OutboxRow, err
 // limit (and MaxPage), for the audit: their units are free in the ledger and not yet at the counter.
 func (s *Store) UnfinishedOutbox(ctx context.Context, after sale.OrderID, limit int) ([]OutboxRow, error) {
 	var rows []OutboxRow
-	err := s.read.WithContext(ctx).Where("state IN ? AND order_id > ?", []string{OutboxDue, OutboxParked}, after).
-		Order("order_id").Limit(page(limit)).Find(&rows).Error
-	if err != nil {
-		return nil, fmt.Errorf("store: listing outbox rows: %w", err)
+	for _, state := range []string{OutboxDue, OutboxParked} { // apart, so that each reads its index in order
+		var some []OutboxRow
+		err := s.read.WithContext(ctx).Where("state = ? AND order_id > ?", state, after).
+			Order("order_id").Limit(page(limit)).Find(&some).Error
+		if err != nil {
+			return nil, fmt.Errorf("store: listing outbox rows: %w", err)
+		}
+		rows = append(rows, some...)
 	}
-	return rows, nil
+	slices.SortFunc(rows, func(a, b OutboxRow) int { return cmp.Compare(a.OrderID, b.OrderID) })
+	return rows[:min(len(rows), page(limit))], nil
 }

@@ -30,9 +30,8 @@ func orderOf(a Accepted, now time.Time) Order {
 // activate adds an unpaid order, which takes its slot and its units.
 func (b *batchRows) activate(a Accepted, of *saleRow, now time.Time) {
 	row := orderOf(a, now)
-	row.State, row.ActiveSlot = sale.Unpaid, &row.Slot
 	slot := row.Slot
-	row.ActiveSlot = &slot
+	row.State, row.ActiveSlot = sale.Unpaid, &slot
 	row.Deadline = now.Add(time.Duration(of.PayWithinMS) * time.Millisecond)
 	b.orders = append(b.orders, row)
 	b.price(of)

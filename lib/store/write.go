@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -141,13 +142,7 @@ func newWriter(s *Store, batch []Accepted) *writer {
 		w.order[i] = i
 	}
 	slices.SortStableFunc(w.order, func(a, b int) int {
-		switch x, y := batch[a].Order, batch[b].Order; {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		}
-		return 0
+		return cmp.Compare(batch[a].Order, batch[b].Order)
 	})
 	return w
 }

@@ -95,7 +95,8 @@ CREATE TABLE IF NOT EXISTS outbox (
     created_at DATETIME(3) NOT NULL,
     updated_at DATETIME(3) NOT NULL,
     KEY outbox_due (state, due_at),
-    KEY outbox_age (state, created_at)
+    KEY outbox_age (state, created_at),
+    KEY outbox_open (state, order_id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 -- Attempts to pay an order.

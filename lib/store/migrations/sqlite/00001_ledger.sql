@@ -96,6 +96,7 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (state, due_at);
 CREATE INDEX IF NOT EXISTS outbox_age ON outbox (state, created_at);
+CREATE INDEX IF NOT EXISTS outbox_open ON outbox (state, order_id);
 
 -- Attempts to pay an order.
 CREATE TABLE IF NOT EXISTS payments (

@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"headgate.example/lib/sale"
+)
+
+// recorder keeps the statements that GORM runs.
+type recorder struct {
+	logger.Interface
+	mu         sync.Mutex
+	statements []string
+}
+
+func (r *recorder) LogMode(logger.LogLevel) logger.Interface { return r }
+
+func (r *recorder) Trace(_ context.Context, _ time.Time, statement func() (string, int64), _ error) {
+	text, _ := statement()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.statements = append(r.statements, text)
+}
+
+// TestIndexes: no query of the ledger reads a whole table that grows, or sorts one.
+func TestIndexes(t *testing.T) {
+	ctx := context.Background()
+	cfg := Config{Driver: SQLite, Path: filepath.Join(t.TempDir(), "ledger.db"), MaxConnections: 2}
+	s, err := Open(ctx, cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() //nolint:errcheck // the test's own file
+	if err := s.Migrate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	plain := s.read
+	r := &recorder{Interface: logger.Discard}
+	s.read = s.read.Session(&gorm.Session{Logger: r})
+	s.write = s.write.Session(&gorm.Session{Logger: r})
+	exercise(t, s)
+
+	grows := regexp.MustCompile(`SCAN (orders|outbox|stock_journal|users|dead_letters|parked_messages|payments|sale_changes)\b`)
+	explained := 0
+	for _, statement := range r.statements {
+		if !strings.HasPrefix(statement, "SELECT") && !strings.HasPrefix(statement, "UPDATE") && !strings.HasPrefix(statement, "DELETE") {
+			continue
+		}
+		var steps []struct{ Detail string }
+		if err := plain.Raw("EXPLAIN QUERY PLAN " + statement).Scan(&steps).Error; err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+		explained++
+		for _, step := range steps {
+			covered := strings.Contains(step.Detail, "INDEX") && strings.Contains(statement, "count(*)")
+			if grows.MatchString(step.Detail) && !covered && !strings.Contains(statement, "LIMIT 1") || strings.Contains(step.Detail, "TEMP B-TREE FOR ORDER BY") {
+				t.Errorf("%s\n\tis done by: %s", statement, step.Detail)
+			}
+		}
+	}
+	if explained < 30 {
+		t.Fatalf("only %d statements were explained: the recorder is not in place", explained)
+	}
+}
+
+// exercise calls every method that reads or changes rows.
+func exercise(t *testing.T, s *Store) {
+	t.Helper()
+	ctx := context.Background()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(s.CreateUser(ctx, &User{Name: "ada"}))
+	_, err := s.UserByName(ctx, "ada")
+	must(err)
+	created := Sale{ID: "1", Currency: "CNY", Stock: 100, OpensAt: time.Now(), HoldFor: time.Second, PayWithin: time.Millisecond}
+	must(s.CreateSale(ctx, &created))
+	_, err = s.ChangeSale(ctx, "1", func(Sale) ([]SaleChange, error) { return []SaleChange{{Command: CommandResume}}, nil })
+	must(err)
+	_, err = s.ChangesAfter(ctx, "1", 0)
+	must(err)
+	must(s.AcknowledgeSale(ctx, "1", 1, nil))
+	order := func(id sale.OrderID, slot int64) Accepted {
+		return Accepted{Binding: sale.Binding{Order: id, Sale: "1", User: "u1", Quantity: 1, Slot: slot}, AcceptedAt: time.Now()}
+	}
+	_, err = s.WriteOrders(ctx, []Accepted{order(1, 1), order(2, 2), order(3, 2)}) // the last clashes
+	must(err)
+	_, err = s.OrdersByUser(ctx, "u1", 100, 10)
+	must(err)
+	_, err = s.OrdersByUser(ctx, "u1", 0, 10)
+	must(err)
+	_, err = s.OrdersByIDs(ctx, []sale.OrderID{1, 2})
+	must(err)
+	_, err = s.ActiveOrders(ctx, "1", 0, 10)
+	must(err)
+	_, err = s.CancelOrder(ctx, 1, "u1")
+	must(err)
+	_, err = s.CancelDue(ctx, 10)
+	must(err)
+	_, err = s.SaleTotals(ctx, "1")
+	must(err)
+	_, err = s.Journal(ctx, "1", 0, 10)
+	must(err)
+	_, err = s.ClaimOutbox(ctx, 10, time.Hour)
+	must(err)
+	must(s.FinishOutbox(ctx, "released", 1))
+	_, err = s.UnfinishedOutbox(ctx, 0, 10)
+	must(err)
+	must(s.AddDeadLetter(ctx, DeadLetter{Topic: "orders", Body: []byte("x")}))
+	_, err = s.ListDeadLetters(ctx, 0, 10)
+	must(err)
+	accepted := order(9, 9)
+	must(s.DiscardDeadLetter(ctx, 1, &accepted))
+	must(s.ParkMessages(ctx, 0, ParkedMessage{Topic: "orders", Body: []byte("x")}))
+	_, err = s.ClaimParked(ctx, 10, time.Hour)
+	must(err)
+	must(s.RetryParked(ctx, time.Hour, "why", 1))
+	_, err = s.ListParked(ctx, 0, 10)
+	must(err)
+	must(s.FinishParked(ctx, 1))
+	_, err = s.Backlog(ctx)
+	must(err)
+}

@@ -51,6 +51,9 @@ func (p *idPages) add(id sale.OrderID) {
 	pg := p.pages[n]
 	at, found := pg.position(id)
 	if found { // it was removed before
+		if pg.ids[at] > 0 {
+			panic("machine: an order is entered twice")
+		}
 		pg.ids[at] = id
 		pg.dead--
 		return

@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,7 @@ func answerUser(c *conn, args [][]byte) {
 	var known bool
 	saleID, user := string(args[1]), string(args[2])
 	if c.latest(func(s *machine.State, _ replica.Clock) { holds, known = s.UserOrders(saleID, user) }) {
+		slices.SortFunc(holds, func(a, b machine.Hold) int { return cmp.Compare(a.Order, b.Order) })
 		writeHolds(c.out, holds, known)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"headgate.example/counter/machine"
+	"headgate.example/lib/sale"
 )
 
 // tickLoop asks for an entry when time alone changes something: an expiry, a staged release, a purge.
@@ -119,7 +120,7 @@ type Status struct {
 	LogBytes   int64
 	DiskLow    bool
 	WallJump   time.Duration // how far the wall clock is off; believed up to an hour
-	WallBehind time.Duration // how far the wall clock is behind the state's
+	WallBehind time.Duration // how far the wall clock is behind the last order id
 	Err        error
 }
 
@@ -134,7 +135,9 @@ func (r *Replica) Status() Status {
 	s.Queued, s.InFlight = r.queue.depth()
 	wall := r.wall.millis()
 	r.stateMu.RLock()
-	s.WallBehind = time.Duration(max(0, r.state.Wall()-wall)) * time.Millisecond
+	if last := r.state.LastOrder(); last > 0 {
+		s.WallBehind = time.Duration(max(0, sale.EpochMillis+last.IDMillis()-wall)) * time.Millisecond
+	}
 	r.stateMu.RUnlock()
 	return s
 }

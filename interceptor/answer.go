@@ -114,6 +114,9 @@ func (s *Server) parseError(ctx *fasthttp.RequestCtx, err error) {
 		p.Detail, p.Status = "The request did not arrive in time.", fasthttp.StatusRequestTimeout
 	}
 	setProblem(&ctx.Response, p, nil)
+	var x exchange
+	x.nameRequest(s.process, s.requests.Add(1))
+	ctx.Response.Header.SetBytesV(auth.HeaderRequestID, x.id[:])
 	ctx.SetConnectionClose()
 	s.figures.count(len(s.routes), string(p.Code), p.Status)
 }

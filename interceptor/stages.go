@@ -234,7 +234,8 @@ func (s *Server) checkSaleState(x *exchange) bool {
 	case v.Knowledge == salestate.Missing && s.newSales.AllowN(x.began, 1):
 		return false // perhaps opened a moment ago: the counter knows
 	case v.Knowledge == salestate.Missing:
-		return x.refuse(s, problem.NotFound, "There is no such sale.")
+		// No 404: the sale may have been opened since the last fetch.
+		return x.refuse(s, problem.Unavailable, "This sale is not known here, or not yet.")
 	case v.Code == "":
 		return false
 	}

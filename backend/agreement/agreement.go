@@ -142,8 +142,13 @@ func (p *Pusher) Round(ctx context.Context) error {
 
 // settled reports that there is nothing to push, acknowledge, lower or clear.
 func settled(s *store.Sale, info *sale.Info) bool {
-	return info.Revision == s.Revision && s.Acknowledged == s.Revision && ceilingOf(info) >= s.StockCeiling &&
+	return info.Revision == s.Revision && s.Acknowledged == s.Revision && sameStock(s, info) && ceilingOf(info) >= s.StockCeiling &&
 		!strings.HasPrefix(s.Alarm, AlarmPrefix)
+}
+
+// sameStock reports that one revision means one stock on both sides; a tombstone's is not compared.
+func sameStock(s *store.Sale, info *sale.Info) bool {
+	return info.Stock == s.Stock || info.Forgotten
 }
 
 // ceilingOf is how many units buyers may still have at the counter: its stock and what was cut from it
@@ -205,6 +210,10 @@ func (p *Pusher) bring(ctx context.Context, id string) error {
 	if info.Revision > intent.Revision {
 		return p.disagree(ctx, intent, fmt.Sprintf("the counter is at revision %d but the ledger intends %d: the ledger has lost changes, or the counter is another's", info.Revision, intent.Revision))
 	}
+	if settled(&intent, &info) {
+		delete(p.strikes, id)
+		return nil
+	}
 	if err := p.apply(ctx, intent, info.Revision); err != nil {
 		return err
 	}
@@ -265,6 +274,9 @@ func (p *Pusher) acknowledge(ctx context.Context, s store.Sale) error {
 	info, err := p.counter.SaleInfo(ctx, s.ID)
 	if err != nil {
 		return err
+	}
+	if info.Revision == s.Revision && !sameStock(&s, &info) {
+		return p.disagree(ctx, s, fmt.Sprintf("at revision %d the counter has a stock of %d, the ledger intends %d: the counter was told by somebody else", s.Revision, info.Stock, s.Stock))
 	}
 	ceiling := ceilingOf(&info)
 	if err := p.ledger.AcknowledgeSale(ctx, s.ID, min(info.Revision, s.Revision), &ceiling); err != nil {

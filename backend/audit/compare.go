@@ -37,7 +37,7 @@ type page[T any] struct {
 	err  error
 }
 
-func readPages[T any](ctx context.Context, size int, id func(*T) sale.OrderID,
+func readPages[T any](ctx context.Context, id func(*T) sale.OrderID,
 	read func(ctx context.Context, after sale.OrderID) ([]T, error),
 ) *pages[T] {
 	p := &pages[T]{next: make(chan page[T], 1)}
@@ -54,7 +54,7 @@ func readPages[T any](ctx context.Context, size int, id func(*T) sale.OrderID,
 			case <-ctx.Done():
 				return
 			}
-			if err != nil || len(rows) < size {
+			if err != nil || len(rows) == 0 { // a page may be shorter than asked for: only an empty one is the last
 				return
 			}
 			after = id(&rows[len(rows)-1])
@@ -99,11 +99,11 @@ func (p *pages[T]) wait() {
 func (a *auditor) compare(parent context.Context, r *SaleReport) (*differences, error) {
 	ctx, cancel := context.WithCancel(parent)
 	size := a.options.PageSize
-	orders := readPages(ctx, size, func(o *store.Order) sale.OrderID { return o.ID },
+	orders := readPages(ctx, func(o *store.Order) sale.OrderID { return o.ID },
 		func(ctx context.Context, after sale.OrderID) ([]store.Order, error) {
 			return a.ledger.ActiveOrders(ctx, r.Sale, after, size)
 		})
-	holds := readPages(ctx, size, func(h *client.Hold) sale.OrderID { return h.Order },
+	holds := readPages(ctx, func(h *client.Hold) sale.OrderID { return h.Order },
 		func(ctx context.Context, after sale.OrderID) ([]client.Hold, error) {
 			return a.counter.Holds(ctx, r.Sale, sale.Confirmed, after, size)
 		})

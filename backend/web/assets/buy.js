@@ -9,7 +9,8 @@ const again = new Set(["unknown_outcome", "network", "overloaded", "unavailable"
 
 /**
  * Presses "buy" until there is a definite answer, at most maxTries times. report(view) is told what
- * to show: {tone, title, text, step}. Resolves to the order id, or "" when there is none.
+ * to show: {tone, title, text, step}. Resolves to {order, earlier}: the order id, "" when there is none,
+ * and whether it was the buyer's before the first press.
  */
 export async function buy(saleId, quantity, report, signal) {
   let ticket = "";
@@ -18,11 +19,11 @@ export async function buy(saleId, quantity, report, signal) {
     try {
       const headers = ticket ? { "Headgate-Ticket": ticket } : {};
       const { body } = await call("POST", `/api/sales/${encodeURIComponent(saleId)}/orders`, { body: { quantity }, headers, signal });
-      return body.order_id;
+      return { order: body.order_id, earlier: false };
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       if (signal.aborted) return stopped(report, ticket);
-      if (problem.code === "already_ordered" && problem.body.order_id) return problem.body.order_id;
+      if (problem.code === "already_ordered" && problem.body.order_id) return { order: problem.body.order_id, earlier: attempt === 1 };
       if (problem.code === "unknown_outcome" && problem.body.ticket) ticket = problem.body.ticket;
       if (!again.has(problem.code) || attempt >= maxTries) {
         return refused(report, problem, attempt);
@@ -56,7 +57,7 @@ function refused(report, problem, attempt) {
     final: true,
     code: problem.code,
   });
-  return "";
+  return { order: "", earlier: false };
 }
 
 function stopped(report, ticket) {
@@ -66,13 +67,13 @@ function stopped(report, ticket) {
     text: ticket ? "An earlier press may still go through: look at your orders below in a moment." : "Nothing more is being asked for.",
     final: true,
   });
-  return "";
+  return { order: "", earlier: false };
 }
 
 const stepOf = { pending: 1, queued: 1 };
 
 /** Follows an order by long poll until it is in the ledger. Resolves to the order, or null. */
-export async function follow(orderId, report, signal) {
+export async function follow(orderId, earlier, report, signal) {
   for (let failures = 0; failures < 10;) {
     let problem;
     try {
@@ -81,7 +82,7 @@ export async function follow(orderId, report, signal) {
       const step = stepOf[body.status];
       if (step === undefined) {
         const good = body.status === "unpaid" || body.status === "paid";
-        report({ tone: good ? "good" : "bad", title: good ? "You got it." : "No order.", text: stateSentence(body), final: true, order: body });
+        report({ tone: good ? "good" : "bad", title: !good ? "No order." : earlier ? "You already have an order in this sale." : "You got it.", text: stateSentence(body), final: true, order: body });
         return body;
       }
       report({ tone: "", title: body.status === "queued" ? "Order accepted." : "Almost there…", text: stateSentence(body), step });

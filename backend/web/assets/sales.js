@@ -118,7 +118,6 @@ function draw(c) {
   setText(c.price, price(s.price_minor, s.currency));
   setText(c.limit, s.limit_per_user === 0 ? "" : s.limit_per_user === 1 ? "one per person" : `up to ${count(s.limit_per_user)} per person`);
   const most = Math.min(s.limit_per_user || 10, 10);
-  setHidden(c.quantityRow, most === 1);
   if (c.quantity.options.length !== most) {
     c.quantity.replaceChildren(...Array.from({ length: most }, (_, i) => el("option", { value: i + 1 }, String(i + 1))));
   }
@@ -173,13 +172,14 @@ function showWhen(c, label, at, now) {
   setHidden(c.when, false);
   setText(c.whenLabel, label);
   setText(c.whenTime, clock.span(at - now));
-  setText(c.whenExact, clock.moment(at));
+  setText(c.whenExact, `at ${clock.moment(at)}`);
   setClass(c.when, at - now < 60000 ? "when soon" : "when");
 }
 
 function drawButton(c, phase) {
   c.button.disabled = c.busy || phase !== "open";
   c.quantity.disabled = c.busy;
+  setHidden(c.quantityRow, c.sale.limit_per_user === 1 || (phase !== "open" && phase !== "upcoming"));
   let words = { upcoming: "Not open yet", open: signedIn() ? "Buy now" : "Sign in to buy", paused: "Paused by the shop", sold_out: "Sold out", ended: "Ended" }[phase];
   if (c.busy) words = "One moment…";
   setText(c.button, words || "Not on sale");
@@ -213,10 +213,10 @@ async function press(c) {
       if (view.code === "unauthenticated") sessionEnded();
       report(c, view);
     };
-    const order = await buy(c.id, Number(c.quantity.value) || 1, show, c.stop.signal);
+    const { order, earlier } = await buy(c.id, Number(c.quantity.value) || 1, show, c.stop.signal);
     if (order) {
       refreshOrders();
-      await follow(order, show, c.stop.signal);
+      await follow(order, earlier, show, c.stop.signal);
     }
   } finally {
     c.busy = false;

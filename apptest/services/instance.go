@@ -70,6 +70,9 @@ func (i *Instance) Stop() error {
 func (i *Instance) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
+	if i.running() {
+		return fmt.Errorf("starting %s: it runs already", i.name)
+	}
 	err := i.launch()
 	if err == nil {
 		err = i.await(ctx)
@@ -84,9 +87,6 @@ func (i *Instance) start(ctx context.Context) error {
 func (i *Instance) launch() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if len(i.processes) > 0 {
-		return errors.New("it runs already")
-	}
 	commands, err := i.begin(i)
 	if err != nil {
 		return err
@@ -110,6 +110,12 @@ func (i *Instance) launch() error {
 		i.processes = append(i.processes, p)
 	}
 	return nil
+}
+
+func (i *Instance) running() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.processes) > 0
 }
 
 // await polls until the service answers or one of its processes ends.

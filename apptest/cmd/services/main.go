@@ -20,6 +20,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"headgate.example/apptest/services"
 )
@@ -54,6 +55,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	defer watchParent(signals)()
 	set, code := start(options, signals, stderr)
 	if set == nil {
 		return code
@@ -125,6 +127,33 @@ func runCommand(cmd *exec.Cmd, signals <-chan os.Signal, stderr io.Writer) int {
 			return 0
 		}
 	}
+}
+
+// watchParent stands in for the signal that "go run" does not pass on: when that was our parent and dies,
+// we end as if by SIGTERM. Other parents may go, as a shell does.
+func watchParent(signals chan<- os.Signal) (stop func()) {
+	parent := os.Getppid()
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", parent))
+	if err != nil || strings.TrimSpace(string(name)) != "go" {
+		return func() {}
+	}
+	done := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			if os.Getppid() != parent {
+				signals <- syscall.SIGTERM // has room, or somebody reads
+				return
+			}
+		}
+	}()
+	return func() { close(done) }
 }
 
 func signalCode(s os.Signal) int {

@@ -1,7 +1,10 @@
 package apptest
 
 import (
+	"context"
+	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +46,39 @@ func devMarket(t *testing.T, dev *programs.Dev) *market {
 	}
 	t.Cleanup(func() { _ = book.Close() })
 	return &market{edge: dev.Edge, cli: dev.CLI, ledger: book}
+}
+
+// TestCrowdReal is the same crowd on the four programs as separate processes, RabbitMQ and MariaDB.
+func TestCrowdReal(t *testing.T) {
+	amqp := need(t, "HEADGATE_TEST_AMQP_URL")
+	dsn := freshDatabase(t, need(t, "HEADGATE_TEST_MYSQL_DSN"))
+	fleet := programs.StartFleet(t, bin, amqp, dsn, "crowd")
+	book, err := ledger.OpenMySQL(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = book.Close() })
+	runCrowd(t, &market{edge: fleet.Edge, cli: fleet.CLI, ledger: book})
+	fleet.Stop()
+}
+
+// freshDatabase makes a database of the test's own and gives its DSN; server has none in it.
+func freshDatabase(t *testing.T, server string) string {
+	t.Helper()
+	if !strings.HasSuffix(server, "/") {
+		server += "/"
+	}
+	admin, err := ledger.OpenMySQL(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = admin.Close() })
+	name := fmt.Sprintf("headgate_apptest_%d", time.Now().UnixNano())
+	if err := admin.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = admin.Exec(context.Background(), "DROP DATABASE "+name) })
+	return server + name
 }
 
 func runCrowd(t *testing.T, m *market) {

@@ -31,9 +31,9 @@ func TestKillRounds(t *testing.T) {
 	dev := programs.NewDev(t, bin, nil)
 	dev.Start()
 	m := devMarket(t, dev)
-	buyers := m.buyers(t, killBuyers, "k")
+	buyers, newcomers := m.buyers(t, killBuyers, "k"), m.buyers(t, 100, "n")
 	for round := range rounds {
-		killRound(t, dev, m, buyers, fmt.Sprintf("kill%d", round), random)
+		killRound(t, dev, m, buyers, newcomers, fmt.Sprintf("kill%d", round), random)
 		if t.Failed() {
 			t.Fatalf("stopped after round %d; repeat with HEADGATE_KILL_SEED=%d", round, seed)
 		}
@@ -42,7 +42,7 @@ func TestKillRounds(t *testing.T) {
 }
 
 // killRound runs one crowd and kills the program once or twice while it presses.
-func killRound(t *testing.T, dev *programs.Dev, m *market, buyers []crowd.Buyer, sale string, random *rand.Rand) {
+func killRound(t *testing.T, dev *programs.Dev, m *market, buyers, newcomers []crowd.Buyer, sale string, random *rand.Rand) {
 	t.Helper()
 	m.must(t, "sale", "create", sale, "--title", "Kill", "--stock", strconv.Itoa(killStock), "--limit", "1", "--price", "100", "--hold-for", "2s", "--open")
 
@@ -91,7 +91,15 @@ func killRound(t *testing.T, dev *programs.Dev, m *market, buyers []crowd.Buyer,
 		t.Fatal(runErr)
 	}
 	m.settled(t, sale)
-	m.checkOutcome(t, outcome{sale: sale, stock: killStock, allowed: killAnswers()}, buyers, report)
+	// What was held by a press that died with the program has expired: others can buy it.
+	late, err := crowd.Run(t.Context(), crowd.Plan{Base: m.edge, Sale: sale, Rounds: 30, Pause: time.Second}, newcomers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.settled(t, sale)
+	want := outcome{sale: sale, stock: killStock, allowed: killAnswers()}
+	m.checkOutcome(t, want, buyers, report)
+	m.checkOutcome(t, want, newcomers, late)
 }
 
 // killAnswers are what buyers may be told while the program is killed and started again.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"syscall"
@@ -30,9 +31,9 @@ type Dev struct {
 	adminDone chan struct{}
 }
 
-// DevSpec describes the process to service.Main. out is told where everything is. folder is nil when it
-// runs on a config of one's own.
-func DevSpec(folder *Folder, out io.Writer) service.Spec[Config] {
+// DevSpec describes the process to service.Main. out is told where everything is, the layers log to
+// logs. folder is nil when it runs on a config of one's own.
+func DevSpec(folder *Folder, out, logs io.Writer) service.Spec[Config] {
 	return service.Spec[Config]{
 		Name:    "headgate",
 		Default: DefaultConfig,
@@ -44,7 +45,11 @@ func DevSpec(folder *Folder, out io.Writer) service.Spec[Config] {
 			return section
 		},
 		Open: func(ctx context.Context, cfg Config, rt *service.Runtime) (service.Program, error) {
-			d, err := OpenDev(ctx, cfg, folder, rt)
+			log, err := service.NewLogger(cfg.Service, logs)
+			if err != nil {
+				return nil, err
+			}
+			d, err := OpenDev(ctx, cfg, folder, rt, log)
 			if err != nil {
 				return nil, err
 			}
@@ -53,9 +58,9 @@ func DevSpec(folder *Folder, out io.Writer) service.Spec[Config] {
 	}
 }
 
-// OpenDev starts the layers, seeds a new folder, and returns when buyers can buy. After an error
-// nothing stays open.
-func OpenDev(ctx context.Context, cfg Config, folder *Folder, rt *service.Runtime) (d *Dev, err error) {
+// OpenDev starts the layers, each logging to log under its own name, seeds a new folder, and returns
+// when buyers can buy. After an error nothing stays open.
+func OpenDev(ctx context.Context, cfg Config, folder *Folder, rt *service.Runtime, log *slog.Logger) (d *Dev, err error) {
 	d = &Dev{cfg: cfg, folder: folder, rt: rt, stack: newStack(), unlock: func() {}}
 	defer func() {
 		if err != nil {
@@ -70,7 +75,7 @@ func OpenDev(ctx context.Context, cfg Config, folder *Folder, rt *service.Runtim
 	if err := d.checkAddresses(); err != nil {
 		return d, err
 	}
-	layers := d.layers()
+	layers := d.layers(log)
 	runtimes := []*service.Runtime{rt}
 	for _, l := range layers {
 		runtimes = append(runtimes, l.rt)
@@ -98,9 +103,8 @@ func OpenDev(ctx context.Context, cfg Config, folder *Folder, rt *service.Runtim
 // layers are in the order of starting: the counter first, since the others ask it; then the backend,
 // which brings the tables up to date before the consumer writes them; the edge last, since from then
 // on buyers come.
-func (d *Dev) layers() []layer {
+func (d *Dev) layers(log *slog.Logger) []layer {
 	cfg := d.cfg
-	log := d.rt.Log
 	return []layer{
 		newLayer("counter", log, &cfg.Counter, func(ctx context.Context, rt *service.Runtime) (service.Program, error) {
 			return counter.Open(ctx, cfg.Counter, rt)

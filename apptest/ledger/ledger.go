@@ -79,3 +79,9 @@ func (l *Ledger) Sold(ctx context.Context, saleID string) (sold int64, err error
 	}
 	return sold, nil
 }
+
+// Exec runs a statement, such as one that makes a database for a test.
+func (l *Ledger) Exec(ctx context.Context, statement string) error {
+	_, err := l.db.ExecContext(ctx, statement)
+	return err
+}

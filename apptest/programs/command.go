@@ -20,11 +20,16 @@ type Result struct {
 // Run runs a command to its end, for at most three minutes.
 func Run(t testing.TB, path string, args ...string) Result {
 	t.Helper()
+	return run(t, os.Environ(), path, args...)
+}
+
+func run(t testing.TB, env []string, path string, args ...string) Result {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Env = os.Environ()
+	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	var exit *exec.ExitError

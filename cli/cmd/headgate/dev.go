@@ -28,7 +28,7 @@ func (p *program) devCommand() *cobra.Command {
 				}
 				file = folder.ConfigFile()
 			}
-			p.code = service.Main(cli.DevSpec(folder, p.stdout), []string{"--config", file}, p.stdout, p.stderr)
+			p.code = service.Main(cli.DevSpec(folder, p.stdout, p.stderr), []string{"--config", file}, p.stdout, p.stderr)
 			return nil
 		},
 	}

@@ -196,7 +196,7 @@ func judge(ctx context.Context, err error) verdict {
 	return verdict{uncertain: true, away: ctx.Err() == nil}
 }
 
-// judgeReply reads an error reply by its first word.
+// judgeReply reads an error reply by its first word. rueidis has taken ERR off.
 func judgeReply(reply string) verdict {
 	word, rest, _ := strings.Cut(reply, " ")
 	switch word {
@@ -219,20 +219,21 @@ func judgeReply(reply string) verdict {
 		if revision, err := strconv.ParseInt(strings.TrimPrefix(rest, "revision "), 10, 64); err == nil {
 			return verdict{final: &ConflictError{Revision: revision}}
 		}
-	case "ERR":
-		if reply == noSaleReply {
-			return verdict{final: ErrNoSale}
-		}
-		if field, reason, ok := strings.Cut(rest, ": "); ok {
-			return verdict{final: &RequestError{Field: field, Reason: reason}}
-		}
-		return verdict{final: &RequestError{Reason: rest}}
 	}
-	return verdict{final: malformed("error reply %q", reply), uncertain: true}
+	if word == strings.ToUpper(word) {
+		return verdict{final: malformed("error reply %q", reply)}
+	}
+	if reply == noSaleReply {
+		return verdict{final: ErrNoSale}
+	}
+	if field, reason, ok := strings.Cut(reply, ": "); ok {
+		return verdict{final: &RequestError{Field: field, Reason: reason}}
+	}
+	return verdict{final: &RequestError{Reason: reply}}
 }
 
 // noSaleReply is how the counter says that a sale to be changed is not there.
-const noSaleReply = "ERR sale: is not known here"
+const noSaleReply = "sale: is not known here"
 
 // errNil is the null reply: what was asked for is not there.
 var errNil = errors.New("nothing there")

@@ -19,11 +19,18 @@ func Open(ctx context.Context, cfg queue.Config, log *slog.Logger) (queue.Queue,
 	if err := config.Check(&cfg); err != nil {
 		return nil, fmt.Errorf("queue config: %w", err)
 	}
+	var q queue.Queue
+	var err error
 	switch cfg.Driver {
 	case queue.Embedded:
-		return embedded.Open(ctx, cfg, log)
+		q, err = embedded.Open(ctx, cfg, log)
 	case queue.RabbitMQ:
-		return rabbitmq.Open(ctx, cfg, log)
+		q, err = rabbitmq.Open(ctx, cfg, log)
+	default:
+		err = fmt.Errorf("queue config: driver %.40q is unknown", cfg.Driver)
 	}
-	return nil, fmt.Errorf("queue config: driver %.40q is unknown", cfg.Driver)
+	if err != nil {
+		return nil, err // not a nil pointer in an interface
+	}
+	return q, nil
 }

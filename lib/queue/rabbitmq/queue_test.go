@@ -3,7 +3,6 @@ package rabbitmq_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -13,6 +12,7 @@ import (
 	"headgate.example/lib/queue"
 	"headgate.example/lib/queue/queuetest"
 	"headgate.example/lib/queue/rabbitmq"
+	"headgate.example/lib/service/servicetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -20,16 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // broker is the address of a real broker; without one the test is skipped, or fails when CI=true.
 func broker(t testing.TB) string {
 	t.Helper()
-	const name = "HEADGATE_TEST_AMQP_URL"
-	address := os.Getenv(name)
-	switch {
-	case address != "":
-	case os.Getenv("CI") == "true":
-		t.Fatalf("SKIP-SERVICE: %s is not set, and CI=true forbids skipping", name)
-	default:
-		t.Skipf("SKIP-SERVICE: %s is not set", name)
-	}
-	return address
+	return servicetest.Need(t, "HEADGATE_TEST_AMQP_URL")
 }
 
 // settings gives a config with exchanges and queues of the test's own, which are deleted at its end.

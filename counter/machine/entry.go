@@ -24,9 +24,10 @@ type Entry struct {
 	Commands []Command
 }
 
-// Append appends the encoded entry: version, stamps, commands, CRC-32C of all that. It panics with more
-// than MaxCommands commands or an unknown kind, which the caller has to prevent. Text beyond the bounds
-// of Command.Validate is written, but DecodeEntry refuses it.
+// Append appends the encoded entry: version, stamps, commands, CRC-32C of all that. Each command must
+// have passed Validate: an entry with longer text than that allows could not be read again. It panics,
+// rather than spoil the log, with more than MaxCommands commands, with an unknown kind, and beyond
+// MaxEntryBytes. No command but RestoreSale takes more than 10 KiB, a RestoreSale up to 4 MiB.
 func (e *Entry) Append(dst []byte) []byte {
 	if len(e.Commands) > MaxCommands {
 		panic(fmt.Sprintf("machine: an entry of %d commands, at most %d are allowed", len(e.Commands), MaxCommands))
@@ -38,7 +39,11 @@ func (e *Entry) Append(dst []byte) []byte {
 	for i := range e.Commands {
 		dst = e.Commands[i].append(dst)
 	}
-	return binary.LittleEndian.AppendUint32(dst, checksum(dst[start:]))
+	dst = binary.LittleEndian.AppendUint32(dst, checksum(dst[start:]))
+	if size := len(dst) - start; size > MaxEntryBytes {
+		panic(fmt.Sprintf("machine: an entry of %d bytes, at most %d are allowed", size, MaxEntryBytes))
+	}
+	return dst
 }
 
 // DecodeEntry reads an encoded entry. Nothing of the result refers to b. An error names the offset: a

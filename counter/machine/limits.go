@@ -12,8 +12,8 @@ const (
 	MaxLiveOrders    = 1000       // live orders of one user in one sale: Reserve answers CodeLimit
 	MaxRules         = 50_000     // bans and revocations in force: Ban and Revoke answer CodeBusy
 	MaxRuleGraves    = 10_000     // removed rules remembered for deltas: older readers then get the full list
-	MaxCommands      = 10_000     // commands in one entry: DecodeEntry refuses, Append panics
-	MaxEntryBytes    = 8 << 20    // one encoded entry: DecodeEntry refuses
+	MaxCommands      = 10_000     // commands in one entry: DecodeEntry refuses, Append panics, so the caller splits
+	MaxEntryBytes    = 8 << 20    // one encoded entry: the same
 	MaxRestoreBytes  = 4 << 20    // the JSON of one SALE.RESTORE: ParseRestore refuses
 	MaxRestoreOrders = 20_000     // orders in one SALE.RESTORE: send more in further parts
 	MaxRestoreParts  = 1000       // parts of one restored sale

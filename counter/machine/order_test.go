@@ -119,6 +119,22 @@ func TestServedTime(t *testing.T) {
 	}
 }
 
+// TestPurgeOrder: finished orders go in the order in which they finished, also after a restart.
+func TestPurgeOrder(t *testing.T) {
+	sh := newShard(t)
+	sh.open(terms("a", 5, 0))
+	first, second := sh.reserve("a", "u1", "", 1).Order, sh.reserve("a", "u2", "", 1).Order
+	sh.want(Command{Kind: Abort, Order: second}, CodeReleased)
+	sh.pass(1000)
+	sh.want(Command{Kind: Abort, Order: first}, CodeReleased)
+	sh.reopen()
+	sh.pass(86_399_000)
+	sh.want(Command{Kind: Abort, Order: second}, CodeUnknown)
+	sh.want(Command{Kind: Abort, Order: first}, CodeReleased)
+	sh.pass(1000)
+	sh.want(Command{Kind: Abort, Order: first}, CodeUnknown)
+}
+
 func TestPages(t *testing.T) {
 	sh := newShard(t)
 	sh.open(terms("a", 5000, 0))

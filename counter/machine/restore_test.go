@@ -78,6 +78,7 @@ func TestRestoreInParts(t *testing.T) {
 		return Command{Kind: RestoreSale, Restore: &Restore{Terms: *terms("a", 10, 0), Revision: 3, Part: n, Parts: 3, Sold: sold}}
 	}
 	high, low := SoldOrder{Order: soldID(1, 1), User: "u1", Quantity: 1, Slot: 1}, SoldOrder{Order: soldID(9, 1), User: "u1", Quantity: 2, Slot: 1}
+	last := SoldOrder{Order: sale.MakeOrderID(start+7000-sale.EpochMillis, 7, 3), User: "u2", Quantity: 1, Slot: 1}
 	sh.want(part(2, high), CodeErr)
 	sh.want(part(1, low), CodeOK)
 	sh.want(part(1, low), CodeOK)
@@ -88,13 +89,16 @@ func TestRestoreInParts(t *testing.T) {
 		t.Errorf("the higher id came later: %+v", r)
 	}
 	sh.want(part(1, low), CodeConflict)
-	if r := sh.want(part(3, low, high), CodeOK); r.Detail != 1 {
+	if r := sh.want(part(3, low, last, high), CodeOK); r.Detail != 1 {
 		t.Errorf("repeated orders: %+v", r)
 	}
-	if i := sh.info("a"); i.Confirmed != 1 || i.Available != 9 || i.Revision != 3 {
+	if i := sh.info("a"); i.Confirmed != 2 || i.Available != 8 || i.Revision != 3 {
 		t.Errorf("after all parts: %+v", i)
 	}
 	sh.want(Command{Kind: ResumeSale, Sale: "a", Revision: 4}, CodeOK)
+	if r := sh.reserve("a", "u3", "", 1); r.Order <= last.Order {
+		t.Errorf("order %d is not above the restored %d", r.Order, last.Order)
+	}
 }
 
 // TestRestoreRefused: what cannot be true changes nothing.

@@ -441,7 +441,9 @@ func TestConfigProblems(t *testing.T) {
 		"shards[0].number":       func(c *client.Config) { c.Shards[0].Number = 2000 },
 		"shards[0].addresses":    func(c *client.Config) { c.Shards[0].Addresses = nil },
 		"shards[0].addresses[0]": func(c *client.Config) { c.Shards[0].Addresses = []string{"nowhere"} },
-		"shards[1].number":       func(c *client.Config) { c.Shards = append(c.Shards, client.Shard{Name: "s2", Addresses: []string{"h:1"}}) },
+		"shards[1].number": func(c *client.Config) {
+			c.Shards = append(c.Shards, client.Shard{Name: "s2", Addresses: []string{"h:1"}})
+		},
 		"shards[1].name": func(c *client.Config) {
 			c.Shards = append(c.Shards, client.Shard{Name: "s1", Number: 1, Addresses: []string{"h:1"}})
 		},

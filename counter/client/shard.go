@@ -124,6 +124,8 @@ func (s *shard) do(ctx context.Context, r role, e effect, command ...string) (ru
 		v := judge(ctx, err)
 		uncertain = uncertain || v.uncertain && e == changes
 		switch {
+		case e == changes && v.final == errNil:
+			return message, malformed("null")
 		case v.final != nil:
 			return message, v.final
 		case v.movedTo != "":

@@ -1,0 +1,113 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"headgate.example/counter/machine"
+	"headgate.example/lib/service/servicetest"
+)
+
+// cluster is three voters in one process.
+type cluster struct {
+	t        *testing.T
+	replicas []*Replica
+	trans    []*raft.InmemTransport
+}
+
+func newCluster(t *testing.T) *cluster {
+	c := &cluster{t: t}
+	var voters []Voter
+	for i := range 3 {
+		addr, trans := raft.NewInmemTransport("")
+		c.trans = append(c.trans, trans)
+		voters = append(voters, Voter{ID: fmt.Sprintf("v%d", i), Address: string(addr), Client: fmt.Sprintf("voter%d:7380", i)})
+	}
+	for i, one := range c.trans {
+		for j, other := range c.trans {
+			if i != j {
+				one.Connect(raft.ServerAddress(voters[j].Address), other)
+			}
+		}
+	}
+	for i := range 3 {
+		cfg := testConfig(t)
+		cfg.VoterID, cfg.Voters, cfg.Transport = voters[i].ID, voters, c.trans[i]
+		c.replicas = append(c.replicas, open(t, cfg))
+	}
+	return c
+}
+
+// leader waits for one that serves, other than but.
+func (c *cluster) leader(but int) int {
+	c.t.Helper()
+	found := -1
+	servicetest.Eventually(c.t, 20*time.Second, "a leader", func() bool {
+		for i, r := range c.replicas {
+			if i != but && r.Ready() == nil {
+				found = i
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+func (c *cluster) isolate(i int) {
+	c.trans[i].DisconnectAll()
+	for j := range c.trans {
+		if j != i {
+			c.trans[j].Disconnect(c.trans[i].LocalAddr())
+		}
+	}
+}
+
+func TestThreeVoters(t *testing.T) {
+	c := newCluster(t)
+	first := c.leader(-1)
+	openSale(t, c.replicas[first], 10)
+	for i := range 3 {
+		if i == first {
+			continue
+		}
+		servicetest.Eventually(t, 10*time.Second, "the followers know the leader", func() bool {
+			moved := (*NotLeaderError)(nil)
+			_, err := propose(c.replicas[i], reserve(0))
+			return errors.As(err, &moved) && moved.Client == fmt.Sprintf("voter%d:7380", first)
+		})
+		moved := (*NotLeaderError)(nil)
+		if err := c.replicas[i].Latest(t.Context(), func(*machine.State, Clock) {}); !errors.As(err, &moved) {
+			t.Errorf("a read at a follower: %v", err)
+		}
+	}
+	if _, err := propose(c.replicas[first], reserve(1)); err != nil {
+		t.Fatal(err)
+	}
+
+	// A leader cut off from the others answers nothing, and its last command has an unknown outcome.
+	c.isolate(first)
+	if _, err := propose(c.replicas[first], reserve(2)); !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrNotAccepted) {
+		t.Errorf("a command at the leader that was cut off: %v", err)
+	}
+	if err := c.replicas[first].Latest(t.Context(), func(*machine.State, Clock) {}); err == nil {
+		t.Error("the leader that was cut off answers reads")
+	}
+
+	// The next leader has everything that was acknowledged.
+	next := c.leader(first)
+	if err := c.replicas[next].Latest(t.Context(), func(s *machine.State, _ Clock) {
+		if orders, ok := s.UserOrders("1", "u1"); !ok || len(orders) != 1 {
+			t.Errorf("the next leader has lost an order: %v", orders)
+		}
+	}); err != nil {
+		t.Error(err)
+	}
+	if _, err := propose(c.replicas[next], reserve(3)); err != nil {
+		t.Error(err)
+	}
+}

@@ -34,11 +34,12 @@ var quantityPrefix = []byte(`{"quantity":`)
 
 // plainQuantity reads the usual spelling without allocating.
 func plainQuantity(body []byte) (int64, bool) {
-	rest, ok := bytes.CutPrefix(body, quantityPrefix)
-	if !ok || rest[len(rest)-1] != '}' {
+	rest, begins := bytes.CutPrefix(body, quantityPrefix)
+	rest, ends := bytes.CutSuffix(rest, []byte{'}'})
+	if !begins || !ends {
 		return 0, false
 	}
-	rest = bytes.TrimSpace(rest[:len(rest)-1])
+	rest = bytes.TrimSpace(rest)
 	if len(rest) == 0 || len(rest) > 9 || rest[0] == '0' && len(rest) > 1 {
 		return 0, false
 	}

@@ -31,7 +31,7 @@ func TestOrderBodiesThatAreRefused(t *testing.T) {
 		`{"quantity":1e2}`: "quantity", `{"quantity":"1"}`: "quantity", `{"quantity":null}`: "quantity", `{"quantity":true}`: "quantity",
 		`{"quantity":[1]}`: "quantity", `{"quantity":{}}`: "quantity", `{"quantity":99999999999999999999}`: "quantity",
 		`{"quantity":1,"quantity":1}`: "quantity", `{"Quantity":1}`: "Quantity", `{"quantity":1,"x":2}`: "x", `{"":1}`: "",
-		`{"quantity":01}`: "quantity", `{"quantity":1`: "body", `{"quantity"}`: "body", `{"quantity":1}}`: "body", `{"quantity":1} {}`: "body",
+		`{"quantity":01}`: "quantity", `{"quantity":1`: "body", `{"quantity":`: "body", `{"quantity":}`: "body", `{"quantity"}`: "body", `{"quantity":1}}`: "body", `{"quantity":1} {}`: "body",
 		`[]`: "body", `1`: "body", `null`: "body", `"x"`: "body", `{`: "body", "\xff": "body", `{"quantity":1,}`: "body", "x": "body",
 		"{\"quantity\":\x00}": "body", `{"` + strings.Repeat("k", 100) + `":1}`: strings.Repeat("k", 40) + "...",
 	} {

@@ -14,7 +14,7 @@ var (
 	ErrTargetForm     = errors.New("request target: must be a path that starts with a slash")
 	ErrTargetByte     = errors.New("request target: holds a byte that must be percent-encoded or is not allowed")
 	ErrTargetEscape   = errors.New("request target: a percent sign must be followed by two hex digits")
-	ErrTargetEncoding = errors.New("request target: slashes, backslashes, dots, percent signs, control bytes and plain characters must not be percent-encoded")
+	ErrTargetEncoding = errors.New("request target: letters, digits, - . _ ~ / \\ % and control bytes must not be percent-encoded")
 	ErrTargetSegment  = errors.New("request target: empty segments and dot segments are not allowed")
 )
 
@@ -75,23 +75,28 @@ func emptyOrDots(segment []byte) bool {
 	return len(segment) == 0 || segment[0] == '.' && (len(segment) == 1 || len(segment) == 2 && segment[1] == '.')
 }
 
-// isPlain reports whether c stands for itself in a path segment (pchar of RFC 3986, without ";").
+// isUnreserved reports whether c never needs percent-encoding (RFC 3986).
+func isUnreserved(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
+}
+
+// isPlain reports whether c may stand for itself in a path segment (pchar of RFC 3986, without ";").
 func isPlain(c byte) bool {
-	switch {
-	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+	if isUnreserved(c) {
 		return true
 	}
 	switch c {
-	case '-', '.', '_', '~', '!', '$', '&', '\'', '(', ')', '*', '+', ',', '=', ':', '@':
+	case '!', '$', '&', '\'', '(', ')', '*', '+', ',', '=', ':', '@':
 		return true
 	}
 	return false
 }
 
-// mayBeEncoded reports whether a byte may stand in a path as %XX: it needs to, and it is none that
-// some server between here and the upstream could take for structure.
+// mayBeEncoded reports whether a byte may stand in a path as %XX: it may need to, and it is none that
+// some server between here and the upstream could take for structure. Patterns hold unreserved
+// characters only, so that no two spellings of a path fit different routes.
 func mayBeEncoded(c byte) bool {
-	return c >= ' ' && c != 0x7f && !isPlain(c) && c != '/' && c != '\\' && c != '%'
+	return c >= ' ' && c != 0x7f && !isUnreserved(c) && c != '/' && c != '\\' && c != '%'
 }
 
 func isHex(c byte) bool {

@@ -11,7 +11,7 @@ import (
 func TestCanonicalAcceptsOneForm(t *testing.T) {
 	for _, target := range []string{
 		"/", "/api/sales", "/api/sales/1/orders", "/assets/", "/assets/app.v1.js", "/a..b/.c/..d",
-		"/api/orders/12?wait=10s&x=%2F..", "/name/%E4%BD%A0", "/with%20space", "/?",
+		"/api/orders/12?wait=10s&x=%2F..", "/name/%E4%BD%A0", "/with%20space", "/?", "/a%40b", "/2001%3adb8%3A%3A1", "/a@b:c",
 	} {
 		p, q, err := Canonical([]byte(target))
 		if err != nil {
@@ -153,7 +153,7 @@ func TestCatchAllPattern(t *testing.T) {
 }
 
 func TestParsePatternRefuses(t *testing.T) {
-	for _, text := range []string{"", "a", "/a/*/b", "/{a}/{b}", "/a//b", "/{}", "/a*", "/a%20b", "/../x", strings.Repeat("/a", MaxSegments+1)} {
+	for _, text := range []string{"", "a", "/a/*/b", "/{a}/{b}", "/a//b", "/{}", "/a*", "/a%20b", "/../x", "/a@b", strings.Repeat("/a", MaxSegments+1)} {
 		if _, err := ParsePattern(text); err == nil {
 			t.Errorf("%q was accepted", text)
 		}

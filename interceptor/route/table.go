@@ -46,13 +46,22 @@ func ParsePattern(text string) (Pattern, error) {
 			p.parameter, p.name = i, s[1:len(s)-1]
 			p.segments = append(p.segments, "")
 		default:
-			if err := checkPath([]byte("/" + s)); err != nil || s == "" || strings.ContainsAny(s, "*%") {
-				return Pattern{}, fmt.Errorf("segment %q must be plain text, {name}, or * at the end", s)
+			if !isLiteral(s) {
+				return Pattern{}, fmt.Errorf("segment %q must be letters, digits, - . _ ~, or {name}, or * at the end", s)
 			}
 			p.segments = append(p.segments, s)
 		}
 	}
 	return p, nil
+}
+
+func isLiteral(segment string) bool {
+	for i := range len(segment) {
+		if !isUnreserved(segment[i]) {
+			return false
+		}
+	}
+	return !emptyOrDots([]byte(segment))
 }
 
 // String is the pattern as written.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -106,6 +107,11 @@ func take(w http.ResponseWriter, _ *http.Request) {
 
 func newEdge(t *testing.T, change func(*Config)) *edge {
 	t.Helper()
+	return newLoggedEdge(t, servicetest.Log(t), change)
+}
+
+func newLoggedEdge(t *testing.T, log *slog.Logger, change func(*Config)) *edge {
+	t.Helper()
 	clock := newFakeClock()
 	e := &edge{t: t, cfg: testConfig(), clock: clock, counter: newFakeCounter(clock), shop: &shop{handler: take}}
 	e.counter.open("1", 1000, 1)
@@ -118,7 +124,7 @@ func newEdge(t *testing.T, change func(*Config)) *edge {
 	if err := config.Check(&e.cfg); err != nil {
 		t.Fatal(err)
 	}
-	e.rt = service.NewRuntime("interceptor", servicetest.Log(t))
+	e.rt = service.NewRuntime("interceptor", log)
 	server, err := Open(t.Context(), e.cfg, e.rt, WithClock(clock.Now), WithCounter(e.counter))
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +164,7 @@ func (e *edge) token(user string, roles ...string) string {
 	return signToken(e.t, e.cfg.Tokens, user, e.clock.Now(), roles...)
 }
 
-func signToken(t *testing.T, c auth.TokenConfig, user string, now time.Time, roles ...string) string {
+func signToken(t testing.TB, c auth.TokenConfig, user string, now time.Time, roles ...string) string {
 	t.Helper()
 	signer, err := auth.NewSigner(c)
 	if err != nil {
@@ -169,6 +175,20 @@ func signToken(t *testing.T, c auth.TokenConfig, user string, now time.Time, rol
 		t.Fatal(err)
 	}
 	return text
+}
+
+// openForBenchmark opens a server that is not run.
+func openForBenchmark(b *testing.B, cfg Config, clock *fakeClock, counter Counter) *Server {
+	b.Helper()
+	if err := config.Check(&cfg); err != nil {
+		b.Fatal(err)
+	}
+	s, err := Open(b.Context(), cfg, service.NewRuntime("interceptor", nil), WithClock(clock.Now), WithCounter(counter))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.listener.Close(); s.cancelWork() })
+	return s
 }
 
 // answer is what came back.

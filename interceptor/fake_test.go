@@ -51,11 +51,11 @@ func newFakeCounter(clock *fakeClock) *fakeCounter {
 	return &fakeCounter{clock: clock, sales: map[string]*sale.Info{}, holds: map[sale.OrderID]*client.Hold{}, next: 4096, failOnce: map[string]error{}}
 }
 
-// open puts a sale on, open since a second ago.
+// open puts a sale on, open from now on.
 func (f *fakeCounter) open(id string, stock, limit int64) {
 	f.change(func() {
 		f.sales[id] = &sale.Info{ID: id, Revision: 1, Stock: stock, Alloc: stock, Available: stock, Limit: limit,
-			OpensAt: f.clock.Now().UnixMilli() - 1000}
+			OpensAt: f.clock.Now().UnixMilli()}
 	})
 }
 

@@ -175,8 +175,11 @@ func (s *Server) reserve(x *exchange) bool {
 		Sale: saleID, User: user, Quantity: x.form.quantity, Stated: x.form.stated, Key: x.form.key, Ticket: x.form.ticket,
 	})
 	s.figures.purchases.UpdateDuration(began)
-	if a.Reserved {
+	switch {
+	case a.Reserved:
 		s.seen.Add(s.hasher.UserInSale(user, x.parameter))
+	case a.CounterSaid && a.Code != problem.LimitReached: // which says that there are orders, under other keys
+		s.asked.Add(s.hasher.UserInSale(user, x.parameter))
 	}
 	switch {
 	case a.Accepted:

@@ -20,7 +20,7 @@ func (e *formError) Error() string { return e.field + ": " + e.reason }
 // parseOrderBody reads the body of an order: nothing, or {"quantity": n}. stated reports whether it
 // names the quantity, which is 1 otherwise. Errors are *formError.
 func parseOrderBody(body []byte) (quantity int64, stated bool, err error) {
-	body = bytes.TrimSpace(body)
+	body = bytes.Trim(body, jsonSpace)
 	if len(body) == 0 {
 		return 1, false, nil
 	}
@@ -29,6 +29,8 @@ func parseOrderBody(body []byte) (quantity int64, stated bool, err error) {
 	}
 	return parseOrderJSON(body)
 }
+
+const jsonSpace = " \t\r\n" // bytes.TrimSpace knows more
 
 var quantityPrefix = []byte(`{"quantity":`)
 
@@ -39,7 +41,7 @@ func plainQuantity(body []byte) (int64, bool) {
 	if !begins || !ends {
 		return 0, false
 	}
-	rest = bytes.TrimSpace(rest)
+	rest = bytes.Trim(rest, jsonSpace)
 	if len(rest) == 0 || len(rest) > 9 || rest[0] == '0' && len(rest) > 1 {
 		return 0, false
 	}

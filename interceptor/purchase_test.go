@@ -150,6 +150,38 @@ func TestSoldOutByTheCounterMarksTheSale(t *testing.T) {
 	e.accepted(e.buy("a3x")) // the mark has cleared itself
 }
 
+// After a restart the node has forgotten who ordered: whoever presses without key or ticket is put to
+// the counter once before a local mark may refuse.
+func TestASaleOlderThanTheNodeIsAskedOfTheCounterOnce(t *testing.T) {
+	e := newEdge(t, nil)
+	earlier, err := e.counter.Reserve(t.Context(), "1", "a1", 1, "") // through the node that died
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.counter.Confirm(t.Context(), earlier.Order); err != nil {
+		t.Fatal(err)
+	}
+	e.counter.change(func() {
+		e.counter.sales["1"].OpensAt -= 1000
+		e.counter.sales["1"].Available = 0
+		e.counter.reserves = 0
+	})
+	e.fresh()
+	a := e.buy("a1")
+	e.refused(a, 409, "already_ordered")
+	if a.body.OrderID != earlier.Order.String() {
+		t.Errorf("order %q, want %s", a.body.OrderID, earlier.Order)
+	}
+	for range 3 {
+		e.refused(e.buy("a2"), 409, "sold_out")
+		e.clock.advance(time.Second)
+		e.fresh()
+	}
+	if e.counter.reserves != 2 {
+		t.Errorf("the counter was asked %d times, want once for each user", e.counter.reserves)
+	}
+}
+
 func TestUnknownOutcomeThenRetryWithTicketAfterSellOut(t *testing.T) {
 	e := newEdge(t, nil)
 	e.counter.change(func() { e.counter.sales["1"].Available = 1 })

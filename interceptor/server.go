@@ -77,6 +77,7 @@ type Server struct {
 	retries  *ratelimit.Limiter
 	bucket   *ratelimit.Limiter
 	seen     *ratelimit.Seen
+	asked    *ratelimit.Seen // users whom the counter has refused in a sale that is older than this node
 
 	figures   *figures
 	log       *accessLog
@@ -166,6 +167,7 @@ func (s *Server) prepareState() (err error) {
 	s.sales = salestate.New(salestate.Limits{MaxAge: s.cfg.StateMaxAge, SoldOutFor: s.cfg.PollInterval + salestate.VerdictFor})
 	s.hasher = ratelimit.NewHasher()
 	s.seen = ratelimit.NewSeen(l.MaxTrackedUsers)
+	s.asked = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.newSales = rate.NewLimiter(newSalesPerSecond, newSalesPerSecond)
 	if l.NodeRate > 0 {
 		s.node = rate.NewLimiter(rate.Limit(l.NodeRate), l.NodeBurst)

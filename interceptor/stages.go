@@ -236,7 +236,7 @@ func (s *Server) checkSaleState(x *exchange) bool {
 	case v.Knowledge == salestate.Missing:
 		// No 404: the sale may have been opened since the last fetch.
 		return x.refuse(s, problem.Unavailable, "This sale is not known here, or not yet.")
-	case v.Code == "":
+	case v.Code == "" || s.mayHaveOrdered(x, v.Since):
 		return false
 	}
 	x.refuse(s, v.Code, "")
@@ -246,6 +246,13 @@ func (s *Server) checkSaleState(x *exchange) bool {
 		x.problem.Held = &x.units
 	}
 	return true
+}
+
+// mayHaveOrdered reports whether the user may have an order in this sale without this node knowing: the
+// sale is older than the node, which forgets when it restarts, and the counter has not refused the
+// user since. A local refusal would then be false, so that the counter is asked, once.
+func (s *Server) mayHaveOrdered(x *exchange, since int64) bool {
+	return since < s.sales.Wall(s.opened.UnixMilli()) && !s.asked.Has(s.hasher.UserInSale(x.identity.User, x.parameter))
 }
 
 // checkOwner makes sure that the user's state is kept here.

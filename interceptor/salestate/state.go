@@ -128,6 +128,7 @@ type Verdict struct {
 	Knowledge Knowledge
 	Code      problem.Code // "": nothing speaks against asking the counter
 	OpensAt   int64        // with not_open
+	Since     int64        // when buying began or begins, with Known
 	Held      int64        // with sold_out: units that may return
 }
 
@@ -144,7 +145,7 @@ func (s *State) Look(saleID []byte, mono, wall int64) Verdict {
 		}
 		return Verdict{Knowledge: Missing}
 	}
-	v := Verdict{Knowledge: Known}
+	v := Verdict{Knowledge: Known, Since: e.OpensAt}
 	switch {
 	case e.Closed || e.Forgotten:
 		v.Code = problem.Ended

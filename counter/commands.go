@@ -6,6 +6,7 @@ import (
 
 	"headgate.example/counter/machine"
 	"headgate.example/counter/resp"
+	"headgate.example/lib/problem"
 	"headgate.example/lib/sale"
 )
 
@@ -72,7 +73,9 @@ func giveBack(kind machine.Kind, shard int) func([][]byte) ([]machine.Command, e
 // wrongShardError is an order of another shard.
 type wrongShardError struct{ number int }
 
-func (e *wrongShardError) Error() string { return "WRONGSHARD number " + strconv.Itoa(e.number) }
+func (e *wrongShardError) Error() string {
+	return errorReply(problem.RESPWrongShard, "number "+strconv.Itoa(e.number))
+}
 
 func saleOpen(args [][]byte) ([]machine.Command, error) {
 	terms, err := sale.ParseTerms(args[1])
@@ -150,25 +153,28 @@ func order(arg []byte) (sale.OrderID, error) {
 // errorText is the error reply for a request that cannot be understood.
 func errorText(err error) string {
 	if field := (*sale.FieldError)(nil); errors.As(err, &field) {
-		return "ERR " + field.Field + ": " + field.Reason
+		return errorReply(problem.RESPErr, field.Field+": "+field.Reason)
 	}
 	if other := (*wrongShardError)(nil); errors.As(err, &other) {
 		return other.Error()
 	}
-	return "ERR request: " + err.Error()
+	return errorReply(problem.RESPErr, "request: "+err.Error())
 }
+
+// errorReply puts the code in front, as clients expect.
+func errorReply(code problem.RESPError, text string) string { return string(code) + " " + text }
 
 // writeError writes the results that are errors on the wire; false when it is none.
 func writeError(w *resp.Writer, r *machine.Result) bool {
 	switch r.Code {
 	case machine.CodeConflict:
-		w.Error("CONFLICT revision " + strconv.FormatInt(r.Revision, 10))
+		w.Error(errorReply(problem.RESPConflict, "revision "+strconv.FormatInt(r.Revision, 10)))
 	case machine.CodeWrongShard:
-		w.Error("WRONGSHARD " + r.Reason)
+		w.Error(errorReply(problem.RESPWrongShard, r.Reason))
 	case machine.CodeBusy:
-		w.Error("BUSY " + r.Field + ": " + r.Reason)
+		w.Error(errorReply(problem.RESPBusy, r.Field+": "+r.Reason))
 	case machine.CodeErr:
-		w.Error("ERR " + r.Field + ": " + r.Reason)
+		w.Error(errorReply(problem.RESPErr, r.Field+": "+r.Reason))
 	default:
 		return false
 	}

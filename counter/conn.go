@@ -14,6 +14,7 @@ import (
 	"headgate.example/counter/machine"
 	"headgate.example/counter/replica"
 	"headgate.example/counter/resp"
+	"headgate.example/lib/problem"
 )
 
 // role is what a connection has shown a password for.
@@ -28,6 +29,9 @@ const (
 const (
 	strangerTimeout   = 10 * time.Second // to show a password
 	maxWrongPasswords = 3                // then the connection is closed
+	maxWaiting        = 4096             // requests of one connection that wait for the log together
+	lingerTime        = 250 * time.Millisecond
+	lingerBytes       = 1 << 20
 )
 
 // conn is one client. One goroutine reads, decides and writes; it holds at most one buffer of
@@ -112,6 +116,7 @@ func (c *conn) serve() {
 			c.srv.rt.Log.Error("a connection's handler panicked", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
+	defer c.linger()
 	c.srv.meter.accepted.Inc()
 	for !c.quit && c.read() {
 		c.pipeline()
@@ -123,6 +128,18 @@ func (c *conn) serve() {
 			}
 			return
 		}
+	}
+}
+
+// linger lets the last replies arrive: closing with unread requests would reset the connection, and the
+// client might lose what it was told.
+func (c *conn) linger() {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, c.nc, lingerBytes) // whatever comes is too late
 	}
 }
 
@@ -149,9 +166,9 @@ func (c *conn) malformed(err error) {
 	var wrong *resp.ProtocolError
 	switch {
 	case errors.As(err, &wrong):
-		c.out.Error("ERR " + wrong.Error())
+		c.out.Error(errorReply(problem.RESPErr, wrong.Error()))
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		c.out.Error("ERR Protocol error: the connection ended within a request")
+		c.out.Error(errorReply(problem.RESPErr, "Protocol error: the connection ended within a request"))
 	default:
 		return
 	}
@@ -173,6 +190,9 @@ func (c *conn) pipeline() {
 		}
 		c.srv.meter.requests.Inc()
 		c.request(args)
+		if len(c.waiting) >= maxWaiting {
+			c.settle()
+		}
 	}
 }
 
@@ -180,13 +200,13 @@ func (c *conn) request(args [][]byte) {
 	cmd, ok := c.srv.lookUp(args[0])
 	switch {
 	case !ok:
-		c.fail("ERR unknown command '" + shorten(args[0]) + "'")
+		c.fail(errorReply(problem.RESPErr, "unknown command '"+shorten(args[0])+"'"))
 	case cmd.needs > c.role && c.role == stranger:
-		c.fail("NOAUTH Authentication required.")
+		c.fail(errorReply(problem.RESPNoAuth, "Authentication required."))
 	case cmd.needs > c.role:
-		c.fail("NOPERM " + cmd.name + " needs the operator's password")
+		c.fail(errorReply(problem.RESPNoPerm, cmd.name+" needs the operator's password"))
 	case len(args) < cmd.args || cmd.most >= 0 && len(args) > cmd.most:
-		c.fail("ERR wrong number of arguments: " + cmd.usage)
+		c.fail(errorReply(problem.RESPErr, "wrong number of arguments: "+cmd.usage))
 	case cmd.change != nil:
 		c.change(cmd, args)
 	default:
@@ -308,14 +328,14 @@ func (c *conn) replicaError(err error) string {
 	var moved *replica.NotLeaderError
 	switch {
 	case errors.As(err, &moved):
-		return "MOVED 0 " + moved.Client
+		return errorReply(problem.RESPMoved, "0 "+moved.Client)
 	case errors.Is(err, replica.ErrBusy):
 		c.srv.meter.busy.Inc()
-		return "BUSY " + err.Error()
+		return errorReply(problem.RESPBusy, err.Error())
 	case errors.Is(err, replica.ErrNotAccepted):
 		c.srv.meter.notAccepted.Inc()
-		return "TRYAGAIN " + strings.TrimPrefix(err.Error(), replica.ErrNotAccepted.Error()+": ")
+		return errorReply(problem.RESPTryAgain, strings.TrimPrefix(err.Error(), replica.ErrNotAccepted.Error()+": "))
 	}
 	c.srv.meter.undecided.Inc()
-	return "UNKNOWN " + strings.TrimPrefix(err.Error(), replica.ErrUnknown.Error()+": ")
+	return errorReply(problem.RESPUnknown, strings.TrimPrefix(err.Error(), replica.ErrUnknown.Error()+": "))
 }

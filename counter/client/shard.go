@@ -13,6 +13,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"headgate.example/lib/config"
+	"headgate.example/lib/problem"
 )
 
 // role is whose password a command is sent with.
@@ -201,23 +202,23 @@ func judge(ctx context.Context, err error) verdict {
 // judgeReply reads an error reply by its first word. rueidis has taken ERR off.
 func judgeReply(reply string) verdict {
 	word, rest, _ := strings.Cut(reply, " ")
-	switch word {
-	case "TRYAGAIN":
+	switch problem.RESPError(word) {
+	case problem.RESPTryAgain:
 		return verdict{away: true}
-	case "MOVED":
+	case problem.RESPMoved:
 		if _, address, ok := strings.Cut(rest, " "); ok && address != "" {
 			return verdict{movedTo: address}
 		}
 		return verdict{away: true}
-	case "UNKNOWN":
+	case problem.RESPUnknown:
 		return verdict{uncertain: true}
-	case "BUSY":
+	case problem.RESPBusy:
 		return verdict{final: fmt.Errorf("%w: %s", ErrBusy, rest)}
-	case "NOAUTH", "NOPERM", "WRONGPASS":
+	case problem.RESPNoAuth, problem.RESPNoPerm, "WRONGPASS":
 		return verdict{final: fmt.Errorf("%w: %s", ErrForbidden, reply)}
-	case "WRONGSHARD":
+	case problem.RESPWrongShard:
 		return verdict{final: &wrongShardError{rest}}
-	case "CONFLICT":
+	case problem.RESPConflict:
 		if revision, err := strconv.ParseInt(strings.TrimPrefix(rest, "revision "), 10, 64); err == nil {
 			return verdict{final: &ConflictError{Revision: revision}}
 		}

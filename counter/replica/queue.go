@@ -19,13 +19,18 @@ type Call struct {
 	done   chan struct{}
 }
 
+// commandsKept is how many commands' memory a call keeps for its next use.
+const commandsKept = 256
+
 // NewCall returns an empty call.
 func NewCall() *Call { return &Call{done: make(chan struct{}, 1)} }
 
 // Reset empties the call for its next use, which must not be while it is proposed.
 func (c *Call) Reset() {
 	clear(c.Commands)
-	c.Commands = c.Commands[:0]
+	if c.Commands = c.Commands[:0]; cap(c.Commands) > commandsKept {
+		c.Commands = nil
+	}
 	c.Results, c.err, c.weight = nil, nil, 0
 }
 

@@ -118,12 +118,11 @@ func (a *accounts) session(user *store.User) (*accountOutput, error) {
 			roles = append(roles, role)
 		}
 	}
-	now := a.now()
-	token, claims, err := a.signer.SignFor(accountUser(user.ID), user.Name, roles, now)
+	token, claims, err := a.signer.SignFor(accountUser(user.ID), user.Name, roles, a.now())
 	if err != nil {
 		return nil, problem.New(problem.Internal, "").Because(err)
 	}
-	out := &accountOutput{SetCookie: a.cookie(token, claims.ExpiresAt.Sub(now)), CacheControl: "no-store"}
+	out := &accountOutput{SetCookie: a.cookie(token, claims.ExpiresAt.Sub(claims.IssuedAt)), CacheControl: "no-store"}
 	out.Body.Token, out.Body.ExpiresAt = token, claims.ExpiresAt.UnixMilli()
 	out.Body.User = accountView{ID: claims.User, Name: user.Name, Roles: roles}
 	return out, nil

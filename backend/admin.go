@@ -111,7 +111,7 @@ type adminSaleOutput struct {
 type createSaleInput struct{ Body newSale }
 
 type stockInput struct {
-	saleInput
+	Sale string `path:"sale" maxLength:"64"`
 	Body struct {
 		Total int64 `json:"total" minimum:"0" maximum:"1000000000" doc:"Units for sale in all, those sold included."`
 	}
@@ -172,6 +172,9 @@ func (s *Server) createSale(ctx context.Context, in *createSaleInput) (*adminSal
 	}
 	if b.PayWithinMS == 0 {
 		draft.PayWithin = s.config.Sales.PayWithin
+	}
+	if draft.PayWithin < time.Second || draft.PayWithin > maxPayWithin {
+		return nil, invalid("pay_within_ms", "must be 1000 (1 s) to 7776000000 (90 days)")
 	}
 	terms := s.termsOf(&draft)
 	if err := terms.Validate(); err != nil {

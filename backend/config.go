@@ -71,6 +71,8 @@ type LimitsConfig struct {
 // MaxWait bounds a long poll.
 const MaxWait = 30 * time.Second
 
+const maxPayWithin = 90 * 24 * time.Hour
+
 // The server's own limits.
 const (
 	maxBodyBytes      = 32 << 10
@@ -133,7 +135,7 @@ func (c *SalesConfig) validate(p *config.Problems) {
 	if c.RetainFor <= c.HoldFor {
 		p.Addf("retain_for", "must be longer than hold_for (%s), is %s", c.HoldFor, c.RetainFor)
 	}
-	if c.PayWithin < time.Second || c.PayWithin > 90*24*time.Hour {
+	if c.PayWithin < time.Second || c.PayWithin > maxPayWithin {
 		p.Addf("pay_within", "must be 1s to 2160h, is %s", c.PayWithin)
 	}
 	if c.Refresh < 250*time.Millisecond || c.Refresh > time.Second {

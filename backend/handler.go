@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,7 +99,11 @@ func (s *Server) notFound(mux *http.ServeMux) http.HandlerFunc {
 			}
 		}
 		p := problem.New(problem.NotFound, "There is no such route.")
-		if len(allowed) > 0 {
+		asked := r.Method
+		if asked == http.MethodHead {
+			asked = http.MethodGet
+		}
+		if len(allowed) > 0 && !slices.Contains(allowed, asked) {
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
 			p = problem.Newf(problem.MethodNotAllowed, "This route answers %s.", strings.Join(allowed, ", "))
 		}

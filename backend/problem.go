@@ -77,13 +77,29 @@ func (s *Server) fromHuma(m *huma.ErrorModel) *problem.Problem {
 		if detail == nil || len(p.Errors) >= 20 {
 			continue
 		}
-		field := strings.TrimPrefix(detail.Location, "body.")
-		p.Errors = append(p.Errors, problem.FieldProblem{Field: field, Reason: detail.Message})
+		p.Errors = append(p.Errors, fieldOf(detail))
 	}
 	if len(p.Errors) > 0 {
 		p.Detail = p.Errors[0].Field + ": " + p.Errors[0].Reason
 	}
 	return p
+}
+
+// fieldOf names the field as the caller wrote it: without the word body, and a missing one by its own
+// name instead of its parent's.
+func fieldOf(detail *huma.ErrorDetail) problem.FieldProblem {
+	field := strings.TrimPrefix(strings.TrimPrefix(detail.Location, "body"), ".")
+	if rest, missing := strings.CutPrefix(detail.Message, "expected required property "); missing {
+		name, _, _ := strings.Cut(rest, " ")
+		if field != "" {
+			name = field + "." + name
+		}
+		return problem.FieldProblem{Field: name, Reason: "is missing"}
+	}
+	if field == "" {
+		field = "body"
+	}
+	return problem.FieldProblem{Field: field, Reason: detail.Message}
 }
 
 // problemOf is the problem in an error that is known to hold one.

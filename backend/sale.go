@@ -29,32 +29,30 @@ type saleView struct {
 	EndsAt       int64          `json:"ends_at,omitempty" doc:"Milliseconds since 1970; absent: it does not end by itself."`
 	Releases     []sale.Release `json:"releases,omitempty" doc:"Parts of the stock that come later."`
 	PayWithin    int64          `json:"pay_within_ms" doc:"From the order to its payment."`
+	ServerTime   int64          `json:"server_time,omitempty" doc:"The shop's clock, milliseconds since 1970; in a list it stands beside the sales."`
 }
 
-// fresh are the headers of what everybody sees alike.
-type fresh struct {
-	CacheControl string `header:"Cache-Control"`
-	Age          string `header:"Age" doc:"Whole seconds since the figures were read."`
+// ageOf says how old the figures are, in whole seconds.
+func ageOf(p *page, now time.Time) string {
+	return itoa(max(0, int64(now.Sub(p.read)/time.Second)))
 }
 
-func freshFrom(p *page, now time.Time) fresh {
-	return fresh{CacheControl: "public, max-age=1", Age: itoa(max(0, int64(now.Sub(p.read)/time.Second)))}
-}
+// briefly is how long everybody may keep what everybody sees alike.
+const briefly = "public, max-age=1"
 
 type saleListOutput struct {
-	fresh
-	Body struct {
+	CacheControl string `header:"Cache-Control"`
+	Age          string `header:"Age" doc:"Whole seconds since the figures were read."`
+	Body         struct {
 		ServerTime int64      `json:"server_time" doc:"The shop's clock, milliseconds since 1970."`
-		Sales      []saleView `json:"sales"`
+		Sales      []saleView `json:"sales" doc:"What can be bought first, then what will be, then what is over."`
 	}
 }
 
 type saleOutput struct {
-	fresh
-	Body struct {
-		ServerTime int64 `json:"server_time" doc:"The shop's clock, milliseconds since 1970."`
-		saleView
-	}
+	CacheControl string `header:"Cache-Control"`
+	Age          string `header:"Age" doc:"Whole seconds since the figures were read."`
+	Body         saleView
 }
 
 type saleInput struct {
@@ -68,7 +66,7 @@ func (s *Server) listSales(ctx context.Context, _ *struct{}) (*saleListOutput, e
 	}
 	now := s.now()
 	shop := now.Add(p.offset).UnixMilli()
-	out := &saleListOutput{fresh: freshFrom(p, now)}
+	out := &saleListOutput{CacheControl: briefly, Age: ageOf(p, now)}
 	out.Body.ServerTime = shop
 	out.Body.Sales = make([]saleView, 0, len(p.sales))
 	for i := range p.sales {
@@ -94,9 +92,9 @@ func (s *Server) getSale(ctx context.Context, in *saleInput) (*saleOutput, error
 	now := s.now()
 	for i := range p.sales {
 		if p.sales[i].ID == in.Sale && public(&p.sales[i]) {
-			out := &saleOutput{fresh: freshFrom(p, now)}
-			out.Body.ServerTime = now.Add(p.offset).UnixMilli()
-			out.Body.saleView = p.view(&p.sales[i], out.Body.ServerTime)
+			shop := now.Add(p.offset).UnixMilli()
+			out := &saleOutput{CacheControl: briefly, Age: ageOf(p, now), Body: p.view(&p.sales[i], shop)}
+			out.Body.ServerTime = shop
 			return out, nil
 		}
 	}

@@ -38,6 +38,8 @@ type page struct {
 	heard time.Time // when the counter answered last
 	// offset is what the counter's wall clock is ahead of ours: the counter decides when a sale opens.
 	offset time.Duration
+	// change is the saleBook's when the reading began.
+	change int64
 }
 
 // saleBook is the list of sales for everybody who asks, refreshed on demand, by one reader at a time,
@@ -54,6 +56,7 @@ type saleBook struct {
 	reading chan struct{} // closed when the refresh under way is over; nil when there is none
 	lastErr error
 	tried   time.Time
+	change  int64 // counts forget
 }
 
 // get is a page that is at most about refresh old, or older while the ledger is away (bounded by
@@ -62,14 +65,15 @@ func (b *saleBook) get(ctx context.Context) (*page, error) {
 	for {
 		b.mu.Lock()
 		p, now := b.current, b.now()
-		if b.reading == nil && now.Sub(b.tried) >= b.refresh {
+		changed := p == nil || p.change != b.change
+		if b.reading == nil && (now.Sub(b.tried) >= b.refresh || changed && b.lastErr == nil) {
 			b.reading = make(chan struct{})
-			go b.read(context.WithoutCancel(ctx), b.reading)
+			go b.read(context.WithoutCancel(ctx), b.reading, b.change)
 		}
 		reading, err := b.reading, b.lastErr
 		b.mu.Unlock()
 		// With nobody asking for a while, the page is too old to be shown while it is refreshed.
-		if p != nil && (now.Sub(p.read) < 2*b.refresh || err != nil && now.Sub(p.read) < bookMemory) {
+		if p != nil && (!changed && now.Sub(p.read) < 2*b.refresh || err != nil && now.Sub(p.read) < bookMemory) {
 			return p, nil
 		}
 		if reading == nil {
@@ -80,34 +84,23 @@ func (b *saleBook) get(ctx context.Context) (*page, error) {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		if p, err := b.result(); p != nil || err != nil {
-			return p, err
-		}
 	}
 }
 
-func (b *saleBook) result() (*page, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.lastErr != nil && (b.current == nil || b.now().Sub(b.current.read) >= bookMemory) {
-		return nil, b.lastErr
-	}
-	return b.current, nil
-}
-
-// forget makes the next reader refresh, after an operator changed something here.
+// forget voids every page that was read until now, after an operator changed something here.
 func (b *saleBook) forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.tried = time.Time{}
+	b.change++
 }
 
-// read refreshes once. It outlives its first reader, but not bookTimeout.
-func (b *saleBook) read(ctx context.Context, done chan struct{}) {
+// read refreshes once. It outlives its first reader, but not bookTimeout. change is what it will show
+// at least.
+func (b *saleBook) read(ctx context.Context, done chan struct{}, change int64) {
 	ctx, cancel := context.WithTimeout(ctx, bookTimeout)
 	defer cancel()
 	started := b.now()
-	next := &page{infos: map[string]sale.Info{}}
+	next := &page{infos: map[string]sale.Info{}, change: change}
 	var infos []sale.Info
 	var counterErr error
 	var both sync.WaitGroup
@@ -120,6 +113,7 @@ func (b *saleBook) read(ctx context.Context, done chan struct{}) {
 	defer close(done)
 	b.reading, b.tried, b.lastErr = nil, started, err
 	if err != nil {
+		b.tried = b.now() // those who waited are told, instead of waiting for the next failure
 		b.log.Warn("the list of sales could not be refreshed", "error", err)
 		return
 	}

@@ -1,0 +1,106 @@
+package backend_test
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"headgate.example/backend"
+	"headgate.example/lib/auth"
+)
+
+type session struct {
+	Token     string
+	ExpiresAt int64 `json:"expires_at"`
+	User      struct {
+		ID, Name string
+		Roles    []string
+	}
+}
+
+func account(name, password string) map[string]string {
+	return map[string]string{"name": name, "password": password}
+}
+
+func TestRegisterLoginLogout(t *testing.T) {
+	s := newShop(t)
+	a := s.call(nobody, "POST", "/api/register", account("Alice", "correct horse")).want(201, "")
+	var made session
+	a.into(&made)
+	if made.User.Name != "alice" || made.User.ID != "a1" || made.User.Roles == nil {
+		t.Fatalf("registered as %+v", made.User)
+	}
+	cookie := a.header.Get("Set-Cookie")
+	for _, part := range []string{auth.CookieName + "=" + made.Token, "HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=86400"} {
+		if !strings.Contains(cookie, part) {
+			t.Errorf("cookie %q lacks %q", cookie, part)
+		}
+	}
+	verifier, err := auth.NewVerifier(s.config.Tokens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := verifier.Verify(made.Token, time.Now())
+	if err != nil || claims.User != "a1" || claims.Name != "alice" || claims.ExpiresAt.UnixMilli() != made.ExpiresAt {
+		t.Fatalf("the token says %+v, %v", claims, err)
+	}
+	s.call(nobody, "POST", "/api/register", account("ALICE", "another one")).want(409, "conflict")
+	s.call(nobody, "POST", "/api/login", account("aLiCe", "correct horse")).want(200, "")
+	s.call(nobody, "POST", "/api/login", account("alice", "wrong horse")).want(401, "unauthenticated")
+	s.call(nobody, "POST", "/api/login", account("nobody", "wrong horse")).want(401, "unauthenticated")
+	out := s.call(nobody, "POST", "/api/logout", nil).want(204, "")
+	if cookie := out.header.Get("Set-Cookie"); !strings.Contains(cookie, "Max-Age=0") {
+		t.Errorf("signing out sets %q", cookie)
+	}
+}
+
+func TestAccountInput(t *testing.T) {
+	s := newShop(t)
+	for _, c := range []struct {
+		body  any
+		field string
+	}{
+		{account("a", "long enough"), "name"},
+		{account(strings.Repeat("a", 33), "long enough"), "name"},
+		{account("has space", "long enough"), "name"},
+		{account("ünï", "long enough"), "name"},
+		{account("fine", "short"), "password"},
+		{account("fine", strings.Repeat("x", 129)), "password"},
+		{map[string]any{"name": "fine"}, "password"},
+		{map[string]any{"name": 7, "password": "long enough"}, "name"},
+		{map[string]any{"name": "fine", "password": "long enough", "admin": true}, "admin"},
+	} {
+		wantField(t, s.call(nobody, "POST", "/api/register", c.body), c.field)
+	}
+	for _, body := range []string{"", "{", "[]", "null", `{"name":"a`, strings.Repeat("[", 5000)} {
+		s.call(nobody, "POST", "/api/register", body).want(400, "invalid_request")
+	}
+	s.call(nobody, "POST", "/api/register", strings.Repeat("x", 40_000)).want(413, "body_too_large")
+}
+
+// A flood of sign-ins is told overloaded; it neither queues without end nor takes the memory.
+func TestLoginFlood(t *testing.T) {
+	s := newShop(t, func(c *backend.Config) {
+		c.Accounts.Hashes, c.Accounts.HashQueue, c.Accounts.HashWait = 1, 4, 10*time.Second
+	})
+	var overloaded, refused, other atomic.Int64
+	var all sync.WaitGroup
+	for range 40 {
+		all.Go(func() {
+			switch a := s.call(nobody, "POST", "/api/login", account("nobody", "wrong horse")); a.Code {
+			case "overloaded":
+				overloaded.Add(1)
+			case "unauthenticated":
+				refused.Add(1)
+			default:
+				other.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if overloaded.Load() == 0 || refused.Load() == 0 || other.Load() != 0 {
+		t.Fatalf("%d overloaded, %d refused, %d else: want some of the first two only", overloaded.Load(), refused.Load(), other.Load())
+	}
+}

@@ -2,14 +2,11 @@ package rabbitmq
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 
 	"headgate.example/lib/config"
 	"headgate.example/lib/queue"
@@ -76,7 +73,9 @@ func (q *Queue) Publish(ctx context.Context, topic string, messages []queue.Mess
 	return outcomes
 }
 
-// Depth implements queue.Queue. The broker does not tell what is delivered and not settled.
+// Depth implements queue.Queue. The broker does not tell what is delivered and not settled. The first
+// call ever for a topic declares the queues of all delays, which takes about a second: asking for one
+// that does not exist would put an error into the broker's log, time and again.
 func (q *Queue) Depth(ctx context.Context, topic string) (queue.Depth, error) {
 	if err := queue.CheckTopic(topic); err != nil {
 		return queue.Depth{}, err
@@ -85,45 +84,24 @@ func (q *Queue) Depth(ctx context.Context, topic string) (queue.Depth, error) {
 	if err != nil {
 		return queue.Depth{}, err
 	}
-	if err := top.ensure(topic, 0); err != nil {
-		return queue.Depth{}, err
-	}
 	d := queue.Depth{Unacked: queue.UnknownCount}
-	if d.Ready, err = top.count(q.names.queue(topic)); err != nil {
+	if d.Ready, err = top.count(topic, q.names.queue(topic), 0); err != nil {
 		return queue.Depth{}, err
 	}
-	if d.Dead, err = top.count(q.names.dead(topic)); err != nil {
+	if d.Dead, err = top.count(topic, q.names.dead(topic), 0); err != nil {
 		return queue.Depth{}, err
 	}
 	for _, delay := range delays() {
 		if err := ctx.Err(); err != nil {
 			return queue.Depth{}, err
 		}
-		n, err := top.count(q.names.queue(delayKey(topic, delay)))
+		n, err := top.count(topic, q.names.queue(delayKey(topic, delay)), delay)
 		if err != nil {
 			return queue.Depth{}, err
 		}
 		d.Delayed += n
 	}
 	return d, nil
-}
-
-// count gives a queue's ready messages, 0 for a queue that nobody has declared.
-func (t *topology) count(name string) (int, error) {
-	ch, err := t.conn.Channel()
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
-	}
-	defer ch.Close() //nolint:errcheck // a missing queue has closed it already
-	state, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
-	var e *amqp.Error
-	if errors.As(err, &e) && e.Code == amqp.NotFound {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%w: counting %s: %w", queue.ErrDisconnected, name, err)
-	}
-	return state.Messages, nil
 }
 
 // Ping implements queue.Queue.
@@ -134,8 +112,8 @@ func (q *Queue) Ping(ctx context.Context) error {
 	return q.publisher.obstacle()
 }
 
-// Close implements queue.Queue. Order: subscriptions return what they hold, then publishing refuses
-// what was not sent and waits a little for the confirms of what was.
+// Close implements queue.Queue. Order: publishing refuses what was not sent, subscriptions return what
+// they hold, then what was sent is waited for a little.
 func (q *Queue) Close() error {
 	q.mu.Lock()
 	first := !q.closed

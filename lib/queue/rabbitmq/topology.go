@@ -114,6 +114,28 @@ func (t *topology) declareDelay(ch *amqp.Channel, topic string, delay time.Durat
 	})
 }
 
+// count gives the ready messages of one of a topic's queues.
+func (t *topology) count(topic, name string, delay time.Duration) (int, error) {
+	if err := t.ensure(topic, delay); err != nil {
+		return 0, err
+	}
+	ch, err := t.conn.Channel()
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
+	}
+	defer ch.Close() //nolint:errcheck // a failed declaration has closed it already
+	state, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
+	var e *amqp.Error
+	if errors.As(err, &e) && e.Code == amqp.NotFound {
+		t.forget(topic) // deleted under us
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: counting %s: %w", queue.ErrDisconnected, name, err)
+	}
+	return state.Messages, nil
+}
+
 // declare makes a quorum queue that rejects rather than drops, and binds it.
 func declare(ch *amqp.Channel, name, exchange, key string, args amqp.Table) error {
 	args["x-queue-type"] = "quorum"

@@ -30,14 +30,13 @@ const within = 20 * time.Second
 
 // world is a queue, a ledger and a counter around consumers that a test starts and stops.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	cfg     consumer.Config
 	queue   *queuetest.Faulty
 	store   *store.Store
 	ledger  *ledger
 	counter *fakeCounter
 	keys    *auth.Keyring
-	rt      *service.Runtime
 	minted  int64
 	users   int64
 }
@@ -45,9 +44,14 @@ type world struct {
 // saleID is the open sale of each world.
 const saleID = "thing"
 
-func newWorld(t *testing.T, stock int64, payWithin time.Duration) *world {
+func newWorld(t testing.TB, stock int64, payWithin time.Duration) *world {
 	t.Helper()
-	w := &world{t: t, cfg: consumer.DefaultConfig(), counter: newFakeCounter(), store: storetest.SQLite(t)}
+	return newWorldOn(t, storetest.SQLite(t), stock, payWithin)
+}
+
+func newWorldOn(t testing.TB, ledgerStore *store.Store, stock int64, payWithin time.Duration) *world {
+	t.Helper()
+	w := &world{t: t, cfg: consumer.DefaultConfig(), counter: newFakeCounter(), store: ledgerStore}
 	w.ledger = &ledger{Store: w.store}
 	w.cfg.Database.Path, w.cfg.Queue.Path = "unused", filepath.Join(t.TempDir(), "queue.db")
 	w.cfg.TicketKeys = []auth.SymmetricKey{{ID: "k1", Secret: "0123456789abcdef0123456789abcdef"}}
@@ -96,7 +100,7 @@ func (w *world) start(opts ...consumer.Option) *running {
 }
 
 // stop drains the consumer and waits for it. It may be called again.
-func (r *running) stop(t *testing.T) {
+func (r *running) stop(t testing.TB) {
 	t.Helper()
 	r.cancel()
 	select {

@@ -159,7 +159,8 @@ type Depth struct {
 	Dead    int // dead letters, delivered ones included as far as the driver can tell
 }
 
-// Empty says that nothing is known to be stored except dead letters.
+// Empty says that nothing is known to be stored except dead letters. Where Unacked is unknown, a
+// consumer may still hold something: whoever audits allows for that with a time of grace.
 func (d Depth) Empty() bool { return d.Ready == 0 && d.Unacked <= 0 && d.Delayed == 0 }
 
 // DeadTopic is the topic of another topic's dead letters.

@@ -28,6 +28,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 
 // finish answers what was refused, counts and logs, and recovers panics: fasthttp would end the process.
 func (s *Server) finish(x *exchange) {
+	if x.pressing {
+		s.pressing.Leave(x.pressKey)
+	}
 	if fault := recover(); fault != nil {
 		s.figures.panics.Inc()
 		s.rt.Log.Error("panic in a handler", "request", string(x.id[:]), "panic", fault, "stack", string(debug.Stack()))

@@ -36,6 +36,9 @@ type exchange struct {
 	identity *tokens.Identity // nil without a valid token
 	form     orderForm
 	retry    bool // may be a retry: local marks do not apply
+	pressing bool // counted in Server.pressing, by pressKey
+	beside   bool // another press of this user in this sale is under way
+	pressKey uint64
 
 	problem    problem.Problem // Code is "" while nothing refuses
 	units      int64           // what problem.Held or Left points to

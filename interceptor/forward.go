@@ -177,9 +177,9 @@ func (s *Server) reserve(x *exchange) bool {
 	s.figures.purchases.UpdateDuration(began)
 	switch {
 	case a.Reserved:
-		s.seen.Add(s.hasher.UserInSale(user, x.parameter))
+		s.seen.Add(x.pressKey)
 	case a.CounterSaid && a.Code != problem.LimitReached: // which says that there are orders, under other keys
-		s.asked.Add(s.hasher.UserInSale(user, x.parameter))
+		s.asked.Add(x.pressKey)
 	}
 	switch {
 	case a.Accepted:

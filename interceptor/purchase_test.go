@@ -150,6 +150,33 @@ func TestSoldOutByTheCounterMarksTheSale(t *testing.T) {
 	e.accepted(e.buy("a3x")) // the mark has cleared itself
 }
 
+// Two presses at the same instant: one takes the last unit, and the other, which finds the sale marked
+// as sold out meanwhile, is not told so.
+func TestThePressBesideTheLastUnitIsNotToldSoldOut(t *testing.T) {
+	e := newEdge(t, nil)
+	e.counter.change(func() { e.counter.sales["1"].Available = 1 })
+	taking, taken := make(chan struct{}), make(chan struct{})
+	e.shop.handle(func(w http.ResponseWriter, r *http.Request) {
+		close(taking)
+		<-taken
+		take(w, r)
+	})
+	first := make(chan answer, 1)
+	go func() { first <- e.buy("a1") }()
+	<-taking
+	e.fresh()
+	e.refused(e.buy("a2"), 409, "sold_out")
+	e.refused(e.buy("a1"), 429, "too_soon")
+	close(taken)
+	a := <-first
+	e.accepted(a)
+	again := e.buy("a1")
+	e.refused(again, 409, "already_ordered")
+	if again.body.OrderID != a.body.OrderID {
+		t.Errorf("order %q, want %q", again.body.OrderID, a.body.OrderID)
+	}
+}
+
 // After a restart the node has forgotten who ordered: whoever presses without key or ticket is put to
 // the counter once before a local mark may refuse.
 func TestASaleOlderThanTheNodeIsAskedOfTheCounterOnce(t *testing.T) {

@@ -76,6 +76,7 @@ type Server struct {
 	interval *ratelimit.Limiter
 	retries  *ratelimit.Limiter
 	bucket   *ratelimit.Limiter
+	pressing ratelimit.InFlight
 	seen     *ratelimit.Seen
 	asked    *ratelimit.Seen // users whom the counter has refused in a sale that is older than this node
 

@@ -194,7 +194,9 @@ func (s *Server) readOrderForm(x *exchange) bool {
 	if ticket := header.Peek(auth.HeaderTicket); len(ticket) > 0 && s.readTicket(x, ticket) {
 		return true
 	}
-	x.retry = x.form.ticket != nil || x.form.key != "" || s.seen.Has(s.hasher.UserInSale(x.identity.User, x.parameter))
+	x.pressKey = s.hasher.UserInSale(x.identity.User, x.parameter)
+	x.pressing, x.beside = true, s.pressing.Enter(x.pressKey)
+	x.retry = x.form.ticket != nil || x.form.key != "" || s.seen.Has(x.pressKey)
 	return false
 }
 
@@ -222,7 +224,8 @@ func (s *Server) refuseField(x *exchange, field, reason string) bool {
 	return true
 }
 
-// checkSaleState refuses new orders that the counter would refuse, as far as this node knows.
+// checkSaleState refuses new orders that the counter would refuse, as far as this node knows. Of two
+// presses at the same instant one may have just taken the last unit: the other is not refused here.
 func (s *Server) checkSaleState(x *exchange) bool {
 	if !x.isOrder() || x.retry {
 		return false
@@ -236,7 +239,7 @@ func (s *Server) checkSaleState(x *exchange) bool {
 	case v.Knowledge == salestate.Missing:
 		// No 404: the sale may have been opened since the last fetch.
 		return x.refuse(s, problem.Unavailable, "This sale is not known here, or not yet.")
-	case v.Code == "" || s.mayHaveOrdered(x, v.Since):
+	case v.Code == "" || x.beside || s.mayHaveOrdered(x, v.Since):
 		return false
 	}
 	x.refuse(s, v.Code, "")
@@ -252,7 +255,7 @@ func (s *Server) checkSaleState(x *exchange) bool {
 // sale is older than the node, which forgets when it restarts, and the counter has not refused the
 // user since. A local refusal would then be false, so that the counter is asked, once.
 func (s *Server) mayHaveOrdered(x *exchange, since int64) bool {
-	return since < s.sales.Wall(s.opened.UnixMilli()) && !s.asked.Has(s.hasher.UserInSale(x.identity.User, x.parameter))
+	return since < s.sales.Wall(s.opened.UnixMilli()) && !s.asked.Has(x.pressKey)
 }
 
 // checkOwner makes sure that the user's state is kept here.

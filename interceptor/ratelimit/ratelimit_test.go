@@ -17,6 +17,29 @@ func newLimiter(t testing.TB, l Limits) *Limiter {
 	return m
 }
 
+func TestInFlightForgetsWhatEnds(t *testing.T) {
+	var f InFlight
+	if f.Enter(1) || !f.Enter(1) || f.Enter(2) {
+		t.Error("the second of one key is beside the first, and no other")
+	}
+	f.Leave(1)
+	if !f.Enter(1) {
+		t.Error("one of two is still under way")
+	}
+	f.Leave(1)
+	f.Leave(1)
+	f.Leave(2)
+	if f.Enter(1) {
+		t.Error("none was under way")
+	}
+	f.Leave(1)
+	for i := range f.shards {
+		if len(f.shards[i].count) > 0 {
+			t.Errorf("shard %d still holds %v", i, f.shards[i].count)
+		}
+	}
+}
+
 func TestIntervalRefusesUntilItIsOver(t *testing.T) {
 	m := newLimiter(t, Limits{Interval: time.Second, Burst: 1, MaxKeys: 1000})
 	if v, _, left := m.Take(7, 10*second); v != Allowed || left != 0 {
@@ -112,6 +135,17 @@ func TestSeenIsBoundedAndKeepsTheRecent(t *testing.T) {
 		if got, want := s.Has(i*shardCount), i >= 6; got != want {
 			t.Errorf("key %d: remembered %v, want %v", i, got, want)
 		}
+	}
+}
+
+func TestSeenAddAndRemove(t *testing.T) {
+	s := NewSeen(2 * shardCount) // one key a generation and shard
+	if !s.Add(1) || s.Add(1) || !s.Add(1+shardCount) || s.Add(1) {
+		t.Error("Add does not tell new keys from old ones")
+	}
+	s.Remove(1)
+	if s.Has(1) || !s.Has(1+shardCount) || !s.Add(1) {
+		t.Error("Remove does not forget its key only")
 	}
 }
 

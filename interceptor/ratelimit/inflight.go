@@ -1,0 +1,39 @@
+package ratelimit
+
+import "sync"
+
+// InFlight counts what is under way by key. It holds as many keys as there are requests, and forgets
+// each when its last request ends. It is safe for concurrent use.
+type InFlight struct {
+	shards [shardCount]inFlightShard
+}
+
+type inFlightShard struct {
+	mu    sync.Mutex
+	count map[uint64]int32
+}
+
+// Enter counts a request, and reports whether another of its key is under way.
+func (f *InFlight) Enter(key uint64) bool {
+	sh := &f.shards[key%shardCount]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.count == nil {
+		sh.count = make(map[uint64]int32)
+	}
+	n := sh.count[key]
+	sh.count[key] = n + 1
+	return n > 0
+}
+
+// Leave ends what Enter counted.
+func (f *InFlight) Leave(key uint64) {
+	sh := &f.shards[key%shardCount]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if n := sh.count[key]; n > 1 {
+		sh.count[key] = n - 1
+		return
+	}
+	delete(sh.count, key)
+}

@@ -1,7 +1,6 @@
 package counter
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -45,7 +44,6 @@ type conn struct {
 	role role
 	in   *resp.Reader
 	out  *resp.Writer
-	ctx  context.Context
 
 	wrongPasswords int
 	quit           bool
@@ -68,7 +66,7 @@ type reply struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc, id: s.nextID.Add(1), call: replica.NewCall(), onlyReserves: true, ctx: context.Background()}
+	c := &conn{srv: s, nc: nc, id: s.nextID.Add(1), call: replica.NewCall(), onlyReserves: true}
 	c.in = resp.NewReader(nc, resp.StrangerLimits())
 	c.out = resp.NewWriter(deadlineWriter{nc: nc, timeout: s.cfg.Limits.WriteTimeout})
 	if s.cfg.OperatorPassword == "" {
@@ -246,9 +244,7 @@ func (c *conn) change(cmd *command, args [][]byte) {
 func (c *conn) refuse(cmd *command, m *machine.Command) bool {
 	var result machine.Result
 	var sure bool
-	ctx, cancel := context.WithTimeout(c.ctx, c.srv.cfg.Limits.ReadWait)
-	defer cancel()
-	err := c.srv.replica.Fresh(ctx, func(s *machine.State, now replica.Clock) {
+	err := c.srv.replica.Fresh(c.srv.cfg.Limits.ReadWait, func(s *machine.State, now replica.Clock) {
 		result, sure = s.Refuse(m.Sale, m.User, m.Key, m.Quantity, now.Wall, now.Served)
 	})
 	if err != nil || !sure {
@@ -311,12 +307,10 @@ func (c *conn) fresh(read func(*machine.State, replica.Clock)) bool {
 	return c.look(c.srv.replica.Fresh, read)
 }
 
-type lookFunc = func(context.Context, func(*machine.State, replica.Clock)) error
+type lookFunc = func(time.Duration, func(*machine.State, replica.Clock)) error
 
 func (c *conn) look(how lookFunc, read func(*machine.State, replica.Clock)) bool {
-	ctx, cancel := context.WithTimeout(c.ctx, c.srv.cfg.Limits.ReadWait)
-	defer cancel()
-	if err := how(ctx, read); err != nil {
+	if err := how(c.srv.cfg.Limits.ReadWait, read); err != nil {
 		c.out.Error(c.replicaError(err))
 		return false
 	}

@@ -9,7 +9,8 @@ import (
 var (
 	// ErrUnavailable: the command certainly was not done; try later.
 	ErrUnavailable = errors.New("counter unavailable")
-	// ErrUnknown: the command may have happened. Repeat it (RESERVE with the same key) to learn.
+	// ErrUnknown: the command may have happened. Repeat it (RESERVE with the same key) to learn. Also
+	// for an answer that no known version of the counter gives.
 	ErrUnknown = errors.New("counter outcome unknown")
 	// ErrBusy: refused because the counter is overloaded; certainly not done.
 	ErrBusy = errors.New("counter busy")

@@ -139,6 +139,8 @@ func TestOutcomes(t *testing.T) {
 		{"lost connections", always(hangUp), client.ErrUnknown, client.ErrUnavailable},
 		{"silence", always(silence), client.ErrUnknown, client.ErrUnavailable},
 		{"busy", always("-BUSY queue\r\n"), client.ErrBusy, client.ErrUnknown},
+		{"unknown, then busy", inOrder("-UNKNOWN lost\r\n", "-BUSY queue\r\n"), client.ErrUnknown, client.ErrBusy},
+		{"lost connection, then no password", inOrder(hangUp, "-NOAUTH no\r\n"), client.ErrUnknown, client.ErrForbidden},
 		{"no password", always("-NOAUTH Authentication required.\r\n"), client.ErrForbidden, nil},
 		{"wrong shard", always("-WRONGSHARD s7\r\n"), client.ErrUnavailable, client.ErrUnknown},
 		{"later version's error", always("-PANIC now\r\n"), client.ErrUnknown, nil},

@@ -127,6 +127,8 @@ func (s *shard) do(ctx context.Context, r role, e effect, command ...string) (ru
 		switch {
 		case e == changes && v.final == errNil:
 			return message, malformed("null")
+		case v.final != nil && uncertain && saysNotDone(v.final):
+			return message, fmt.Errorf("%w: shard %s: an attempt before this answer is in doubt: %v", ErrUnknown, s.Name, v.final)
 		case v.final != nil:
 			return message, v.final
 		case v.movedTo != "":
@@ -139,6 +141,12 @@ func (s *shard) do(ctx context.Context, r role, e effect, command ...string) (ru
 		}
 		pause = min(2*pause, maxPause)
 	}
+}
+
+// saysNotDone reports whether an error speaks of its own attempt only: the one before it may have been
+// carried out all the same.
+func saysNotDone(err error) bool {
+	return errors.Is(err, ErrBusy) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrForbidden)
 }
 
 func (s *shard) attempt(ctx context.Context, n *node, command []string) (rueidis.RedisMessage, error) {

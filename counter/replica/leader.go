@@ -1,8 +1,6 @@
 package replica
 
 import (
-	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -169,7 +167,7 @@ func (r *Replica) verifyLoop() {
 }
 
 // fresh waits until this leader was verified less than verifiedFor ago.
-func (r *Replica) fresh(ctx context.Context) error {
+func (r *Replica) fresh(wait time.Duration) error {
 	if r.tenure.Load() == nil {
 		return r.notLeading()
 	}
@@ -180,17 +178,19 @@ func (r *Replica) fresh(ctx context.Context) error {
 		}
 		return nil
 	}
-	return r.verify(ctx)
+	return r.verify(wait)
 }
 
 // verify waits for a verification that begins after the call.
-func (r *Replica) verify(ctx context.Context) error {
+func (r *Replica) verify(wait time.Duration) error {
 	now := r.verifier.join()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
 	select {
 	case <-now.done:
 		return now.err
-	case <-ctx.Done():
-		return fmt.Errorf("%w: the leader could not be verified: %w", ErrNotAccepted, context.Cause(ctx))
+	case <-timer.C:
+		return notAccepted("the leader could not be verified in " + wait.String())
 	}
 }
 
@@ -202,9 +202,10 @@ type Clock struct {
 }
 
 // Fresh reads applied state by a leader verified within the last 100 ms: for refusals from memory and
-// for what may be a moment old. read must not keep the state.
-func (r *Replica) Fresh(ctx context.Context, read func(*machine.State, Clock)) error {
-	if err := r.fresh(ctx); err != nil {
+// for what may be a moment old. It waits at most so long for the verification. read must not keep the
+// state.
+func (r *Replica) Fresh(wait time.Duration, read func(*machine.State, Clock)) error {
+	if err := r.fresh(wait); err != nil {
 		return err
 	}
 	return r.look(read)
@@ -212,12 +213,12 @@ func (r *Replica) Fresh(ctx context.Context, read func(*machine.State, Clock)) e
 
 // Latest reads state that holds every command acknowledged before the call. A reply is sent only after
 // its command was applied, and a new leader serves only after its barrier, so a verification that
-// begins now makes the applied state good enough.
-func (r *Replica) Latest(ctx context.Context, read func(*machine.State, Clock)) error {
+// begins now makes the applied state good enough. It waits at most so long for that.
+func (r *Replica) Latest(wait time.Duration, read func(*machine.State, Clock)) error {
 	if r.tenure.Load() == nil {
 		return r.notLeading()
 	}
-	if err := r.verify(ctx); err != nil {
+	if err := r.verify(wait); err != nil {
 		return err
 	}
 	return r.look(read)

@@ -212,7 +212,7 @@ func TestFailedWrite(t *testing.T) {
 	default:
 		t.Error("the failure is not announced")
 	}
-	if err := r.Latest(t.Context(), func(*machine.State, Clock) {}); !errors.Is(err, ErrNotAccepted) {
+	if err := r.Latest(5*time.Second, func(*machine.State, Clock) {}); !errors.Is(err, ErrNotAccepted) {
 		t.Errorf("a read after the failure: %v", err)
 	}
 	closeNow(t, r)
@@ -220,7 +220,7 @@ func TestFailedWrite(t *testing.T) {
 	cfg.WrapLog, cfg.Bootstrap = nil, false
 	r = open(t, cfg)
 	ready(t, r)
-	if err := r.Latest(t.Context(), func(s *machine.State, now Clock) {
+	if err := r.Latest(5*time.Second, func(s *machine.State, now Clock) {
 		info, _ := s.Info("1", now.Wall)
 		if orders, _ := s.UserOrders("1", "u1"); len(orders) != 1 || info.Held < 1 {
 			t.Errorf("after the restart: %+v", info)
@@ -306,7 +306,7 @@ func TestCloseAnswersEverybody(t *testing.T) {
 	cfg.Bootstrap = false
 	r = open(t, cfg)
 	ready(t, r)
-	if err := r.Latest(t.Context(), func(s *machine.State, now Clock) {
+	if err := r.Latest(5*time.Second, func(s *machine.State, now Clock) {
 		if info, _ := s.Info("1", now.Wall); info.Held != done.Load() {
 			t.Errorf("%d are held, %d were acknowledged", info.Held, done.Load())
 		}
@@ -349,7 +349,7 @@ func TestReadersShareVerifications(t *testing.T) {
 	ready(t, r)
 	look := func() {
 		t.Helper()
-		if err := r.Fresh(t.Context(), func(*machine.State, Clock) {}); err != nil {
+		if err := r.Fresh(5*time.Second, func(*machine.State, Clock) {}); err != nil {
 			t.Error(err)
 		}
 	}

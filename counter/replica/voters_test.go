@@ -81,7 +81,7 @@ func TestThreeVoters(t *testing.T) {
 			return errors.As(err, &moved) && moved.Client == fmt.Sprintf("voter%d:7380", first)
 		})
 		moved := (*NotLeaderError)(nil)
-		if err := c.replicas[i].Latest(t.Context(), func(*machine.State, Clock) {}); !errors.As(err, &moved) {
+		if err := c.replicas[i].Latest(5*time.Second, func(*machine.State, Clock) {}); !errors.As(err, &moved) {
 			t.Errorf("a read at a follower: %v", err)
 		}
 	}
@@ -94,13 +94,13 @@ func TestThreeVoters(t *testing.T) {
 	if _, err := propose(c.replicas[first], reserve(2)); !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrNotAccepted) {
 		t.Errorf("a command at the leader that was cut off: %v", err)
 	}
-	if err := c.replicas[first].Latest(t.Context(), func(*machine.State, Clock) {}); err == nil {
+	if err := c.replicas[first].Latest(5*time.Second, func(*machine.State, Clock) {}); err == nil {
 		t.Error("the leader that was cut off answers reads")
 	}
 
 	// The next leader has everything that was acknowledged.
 	next := c.leader(first)
-	if err := c.replicas[next].Latest(t.Context(), func(s *machine.State, _ Clock) {
+	if err := c.replicas[next].Latest(5*time.Second, func(s *machine.State, _ Clock) {
 		if orders, ok := s.UserOrders("1", "u1"); !ok || len(orders) != 1 {
 			t.Errorf("the next leader has lost an order: %v", orders)
 		}

@@ -138,17 +138,6 @@ func TestSeenIsBoundedAndKeepsTheRecent(t *testing.T) {
 	}
 }
 
-func TestSeenAddAndRemove(t *testing.T) {
-	s := NewSeen(2 * shardCount) // one key a generation and shard
-	if !s.Add(1) || s.Add(1) || !s.Add(1+shardCount) || s.Add(1) {
-		t.Error("Add does not tell new keys from old ones")
-	}
-	s.Remove(1)
-	if s.Has(1) || !s.Has(1+shardCount) || !s.Add(1) {
-		t.Error("Remove does not forget its key only")
-	}
-}
-
 func TestHasherTellsSalesApart(t *testing.T) {
 	h := NewHasher()
 	if h.UserInSale("a", []byte("b")) == h.UserInSale("b", []byte("a")) || h.User("a") == h.User("b") {

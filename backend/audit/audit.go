@@ -211,6 +211,9 @@ func (a *auditor) checkCounter(r *SaleReport, s *store.Sale, sums *client.Audit)
 	if !sums.Holds && len(sums.Problems) == 0 {
 		r.problem(Violated, "the counter says that its sums do not hold")
 	}
+	if t.ExcessOrders > 0 {
+		r.problem(NotSettled, "%d orders lost a clash of slots when the sale was restored; an operator must settle them", t.ExcessOrders)
+	}
 	if sums.Revision != s.Revision {
 		r.problem(NotSettled, "the counter is at revision %d, the ledger intends %d", sums.Revision, s.Revision)
 	}

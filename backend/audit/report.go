@@ -111,7 +111,7 @@ type Figures struct {
 	Debt            int64 `json:"debt"`
 	HeldOrders      int64 `json:"held_orders"`
 	ConfirmedOrders int64 `json:"confirmed_orders"`
-	ExcessOrders    int64 `json:"excess_orders"` // lost a clash of slots when the sale was restored; an operator must settle them
+	ExcessOrders    int64 `json:"excess_orders"` // ids that lost a clash of slots when the sale was restored
 }
 
 // Shard is one counter shard's part, at one applied index.

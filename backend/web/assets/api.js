@@ -16,13 +16,12 @@ export class Problem extends Error {
  * @returns {Promise<{status: number, body: object}>}
  */
 export async function call(method, path, { body, headers = {}, within = 15000, signal } = {}) {
-  const timeout = AbortSignal.timeout(within);
-  const options = {
-    method,
-    headers: { Accept: "application/json", ...headers },
-    credentials: "same-origin",
-    signal: signal ? AbortSignal.any([timeout, signal]) : timeout,
-  };
+  const ending = new AbortController();
+  const end = () => ending.abort();
+  const timer = setTimeout(end, within);
+  signal?.addEventListener("abort", end, { once: true });
+  if (signal?.aborted) end();
+  const options = { method, headers: { Accept: "application/json", ...headers }, credentials: "same-origin", signal: ending.signal };
   if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
@@ -34,6 +33,9 @@ export async function call(method, path, { body, headers = {}, within = 15000, s
     text = await response.text();
   } catch {
     throw new Problem(0, { code: "network" }, 0);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", end);
   }
   let answer = {};
   try {

@@ -96,6 +96,7 @@ async function cancel(order) {
   if (!(await confirmCancel(order))) return;
   try {
     await call("POST", `/api/orders/${encodeURIComponent(order.order_id)}/cancel`, { body: {} });
+    dispatchEvent(new CustomEvent("headgate:cancelled", { detail: order.order_id }));
     announce("The order is cancelled.");
     notice("");
   } catch (problem) {

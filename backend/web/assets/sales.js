@@ -177,7 +177,10 @@ function showWhen(c, label, at, now) {
 }
 
 function drawButton(c, phase) {
-  c.button.disabled = c.busy || phase !== "open";
+  // While a press is under way the button keeps the focus, so it is not disabled but does nothing.
+  c.button.disabled = !c.busy && phase !== "open";
+  if (c.busy) c.button.setAttribute("aria-disabled", "true");
+  else c.button.removeAttribute("aria-disabled");
   c.quantity.disabled = c.busy;
   setHidden(c.quantityRow, c.sale.limit_per_user === 1 || (phase !== "open" && phase !== "upcoming"));
   let words = { upcoming: "Not open yet", open: signedIn() ? "Buy now" : "Sign in to buy", paused: "Paused by the shop", sold_out: "Sold out", ended: "Ended" }[phase];
@@ -214,6 +217,7 @@ async function press(c) {
       report(c, view);
     };
     const { order, earlier } = await buy(c.id, Number(c.quantity.value) || 1, show, c.stop.signal);
+    c.order = order;
     if (order) {
       refreshOrders();
       await follow(order, earlier, show, c.stop.signal);
@@ -226,5 +230,13 @@ async function press(c) {
     refreshSales();
   }
 }
+
+// A card that says "you got it" of a cancelled order would no longer tell the truth.
+addEventListener("headgate:cancelled", (event) => {
+  for (const c of cards.values()) {
+    if (c.order === event.detail && !c.busy) setHidden(c.progress, true);
+  }
+  refreshSales();
+});
 
 export const titleOf = (saleId) => cards.get(saleId)?.sale?.title || `Sale ${saleId}`;

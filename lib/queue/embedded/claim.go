@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"headgate.example/lib/queue"
@@ -19,6 +20,8 @@ type claimer struct {
 	bury       *sql.Stmt
 	returnAll  *sql.Stmt
 	unregister *sql.Stmt
+
+	statements []*sql.Stmt // all of them, to be closed
 }
 
 func newClaimer(ctx context.Context, db *sql.DB) (*claimer, error) {
@@ -43,8 +46,9 @@ func newClaimer(ctx context.Context, db *sql.DB) (*claimer, error) {
 		{&c.unregister, `DELETE FROM subscriber WHERE id = ?`},
 	} {
 		if *s.into, err = conn.PrepareContext(ctx, s.text); err != nil {
-			return nil, err
+			return nil, errors.Join(err, conn.Close())
 		}
+		c.statements = append(c.statements, *s.into)
 	}
 	return c, nil
 }

@@ -39,7 +39,27 @@ CREATE TABLE subscriber (
 );
 PRAGMA user_version = 1;`
 
-// openFile creates the file readable by its owner only, since orders name people.
+// createFile makes an empty file readable by its owner only, since orders name people. A file that is
+// there is not touched, nor is a descriptor of the new one ever closed under its name: the kernel would
+// drop every lock that other handles of this process have on it.
+func createFile(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".queue-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // an empty file
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
+}
+
 func openFile(path string) (*sql.DB, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -48,11 +68,7 @@ func openFile(path string) (*sql.DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Close(); err != nil {
+	if err := createFile(path); err != nil {
 		return nil, err
 	}
 	address := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: "_pragma=busy_timeout(5000)"}
@@ -103,7 +119,7 @@ func prepare(ctx context.Context, db *sql.DB, synchronous string) (*sql.Conn, er
 		`PRAGMA cache_size = -16384`,
 	} {
 		if _, err := conn.ExecContext(ctx, pragma); err != nil {
-			return nil, fmt.Errorf("%s: %w", pragma, err)
+			return nil, errors.Join(fmt.Errorf("%s: %w", pragma, err), conn.Close())
 		}
 	}
 	return conn, nil

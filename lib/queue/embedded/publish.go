@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -99,16 +100,18 @@ func newPublisher(ctx context.Context, q *Queue) (*publisher, error) {
 		return nil, err
 	}
 	if p.insert, err = p.conn.PrepareContext(ctx, `INSERT INTO message (topic, visible_at, published_at, id, body) VALUES (?, ?, ?, ?, ?)`); err != nil {
-		return nil, err
+		return nil, errors.Join(err, p.conn.Close())
 	}
 	p.count, err = p.conn.PrepareContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM message WHERE topic = ? AND visible_at BETWEEN 0 AND ? LIMIT ?)`)
-	return p, err
+	if err != nil {
+		return nil, errors.Join(err, p.conn.Close())
+	}
+	return p, nil
 }
 
 // run writes until the handle closes, then refuses what waits.
 func (p *publisher) run() {
 	defer close(p.ended)
-	defer p.conn.Close() //nolint:errcheck // back to the pool, which is closed next
 	var batch []*request
 	for {
 		var r *request

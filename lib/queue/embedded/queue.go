@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -63,9 +64,7 @@ func Open(ctx context.Context, cfg queue.Config, log *slog.Logger, options ...Op
 		option(q)
 	}
 	if err := q.open(ctx); err != nil {
-		if q.db != nil {
-			_ = q.db.Close() // the first error says more
-		}
+		_ = q.closeFile() // the first error says more
 		return nil, fmt.Errorf("opening the queue's file %s: %w", cfg.Path, err)
 	}
 	q.done.Go(q.publish.run)
@@ -138,10 +137,31 @@ func (q *Queue) Close() error {
 		s.end()
 	}
 	q.done.Wait()
-	if err := q.db.Close(); err != nil {
+	if err := q.closeFile(); err != nil {
 		return fmt.Errorf("%w: closing: %w", queue.ErrStorage, err)
 	}
 	return nil
+}
+
+// closeFile closes every connection. The pool by itself closes neither connections that are handed
+// out, nor statements prepared on one of them, and SQLite keeps the file open for either.
+func (q *Queue) closeFile() error {
+	var errs []error
+	if q.publish != nil {
+		errs = append(errs, q.publish.insert.Close(), q.publish.count.Close(), q.publish.conn.Close())
+	}
+	if q.claim != nil {
+		q.claiming.Lock() // whoever settles at this moment is waited for
+		defer q.claiming.Unlock()
+		for _, statement := range q.claim.statements {
+			errs = append(errs, statement.Close())
+		}
+		errs = append(errs, q.claim.conn.Close())
+	}
+	if q.db != nil {
+		errs = append(errs, q.db.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func (q *Queue) isClosed() bool {

@@ -136,7 +136,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 		s.release()
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	s.listener = listener
+	s.listener = newPatientListener(listener, rt.Log)
 	s.registerHealth()
 	s.registerGauges()
 	s.work, s.cancelWork = context.WithCancel(context.Background())

@@ -27,7 +27,7 @@ type exchange struct {
 
 	id        [requestIDBytes]byte
 	route     *boundRoute // nil before the stage route
-	target    []byte      // path and query, as received and checked
+	target    []byte      // path and query, as received, checked, and sent on
 	path      []byte
 	parameter []byte // the text at {name} in the route's path
 	address   netip.Addr

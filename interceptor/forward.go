@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -42,7 +43,8 @@ func (s *Server) buildRequest(x *exchange, req *fasthttp.Request, target, body [
 	}
 	hop := auth.Hop{Method: string(from.Method()), Path: string(target), Body: body, From: s.cfg.Self}
 	if x.identity != nil {
-		hop.User, hop.Name, hop.Roles = x.identity.User, x.identity.Name, x.identity.RoleList
+		hop.User, hop.Roles = x.identity.User, x.identity.RoleList
+		hop.Name = strings.Trim(x.identity.Name, " ") // as its header arrives
 	}
 	h := &req.Header
 	set := func(name, value string) {

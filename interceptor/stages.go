@@ -37,9 +37,12 @@ func (s *Server) findRoute(x *exchange) bool {
 		return x.refuse(s, problem.InvalidRequest, err.Error())
 	}
 	x.target = header.RequestURI()
-	path, _, err := route.Canonical(x.target)
+	path, query, err := route.Canonical(x.target)
 	if err != nil {
 		return x.refuse(s, problem.InvalidRequest, err.Error())
+	}
+	if len(query) == 0 {
+		x.target = path // a lone "?" is not sent on, so that it must not be signed either
 	}
 	found, parameter := s.table.Find(header.Method(), path)
 	switch found {

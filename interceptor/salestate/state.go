@@ -32,6 +32,7 @@ type State struct {
 	limits  Limits
 	current atomic.Pointer[snapshot]
 	offset  atomic.Int64 // counter's wall clock minus ours, milliseconds
+	timed   atomic.Bool  // offset was learnt
 
 	mu sync.Mutex // held by Apply
 }
@@ -81,12 +82,14 @@ func (s *State) Apply(list []sale.Info, asked int64) {
 }
 
 // Correct takes the counter's wall clock over: it showed now at some moment of an exchange that
-// began at the local wall time began and lasted for trip. Slow exchanges say too little and are ignored.
+// began at the local wall time began and lasted for trip. Slow exchanges say little and are ignored, unless
+// nothing is known yet: being off by half a trip is better than by whatever our own clock is off.
 func (s *State) Correct(now int64, began int64, trip time.Duration) {
-	if now <= 0 || trip > trustedTrip {
+	if now <= 0 || trip > trustedTrip && s.timed.Load() {
 		return
 	}
 	s.offset.Store(now - began - trip.Milliseconds()/2)
+	s.timed.Store(true)
 }
 
 // Wall is the counter's wall clock for a local wall time, both in milliseconds.

@@ -106,6 +106,19 @@ func TestOffsetComesFromQuickExchanges(t *testing.T) {
 	}
 }
 
+// At first a slow exchange is all there is, and better than a clock that may be off by hours.
+func TestFirstOffsetComesFromAnyExchange(t *testing.T) {
+	s := New(limits)
+	s.Correct(opens, opens-3_600_000, time.Second)
+	if got := s.Wall(opens - 3_600_000); got != opens-500 {
+		t.Fatalf("off by %d", got-opens)
+	}
+	s.Correct(opens+100, opens-3_600_000, 20*time.Millisecond)
+	if got := s.Wall(opens - 3_600_000); got != opens+90 {
+		t.Fatalf("off by %d after a quick exchange", got-opens)
+	}
+}
+
 func TestLookAllocatesNothing(t *testing.T) {
 	s := New(limits)
 	s.Apply([]sale.Info{open()}, 0)

@@ -224,6 +224,20 @@ func TestStartIsRefused(t *testing.T) {
 			remove(t, filepath.Join(cfg.DataDir, "log"))
 			remove(t, filepath.Join(cfg.DataDir, "snapshots"))
 		}, "restore the folder"},
+		{"lost log behind a snapshot", func(t *testing.T, cfg *counter.Config) {
+			remove(t, filepath.Join(cfg.DataDir, "log"))
+		}, "entries are missing"},
+		{"lost tail of the log", func(t *testing.T, cfg *counter.Config) {
+			for _, f := range find(t, filepath.Join(cfg.DataDir, "log"), ".wal") {
+				remove(t, f)
+			}
+		}, "entries are missing"},
+		{"lost log without a snapshot", func(t *testing.T, cfg *counter.Config) {
+			remove(t, filepath.Join(cfg.DataDir, "snapshots"))
+			for _, f := range find(t, filepath.Join(cfg.DataDir, "log"), ".wal") {
+				remove(t, f)
+			}
+		}, "restore the folder"},
 		{"damaged snapshot", func(t *testing.T, cfg *counter.Config) {
 			flip(t, filepath.Join(cfg.DataDir, "snapshots"), "state.bin")
 		}, "snapshots"},

@@ -190,6 +190,10 @@ func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore) err
 	if last < covered && last > 0 {
 		return fmt.Errorf("log %s ends at entry %d, before the newest snapshot's %d: it is older than the snapshot", path, last, covered)
 	}
+	// A lone voter keeps a piece of its log behind each snapshot; only one that was sent the snapshot has none.
+	if last == 0 && len(kept) > 0 && len(kept[0].Configuration.Servers) == 1 {
+		return fmt.Errorf("log %s is empty, and the newest snapshot ends at entry %d: entries are missing, restore the folder", path, covered)
+	}
 	for index := max(covered+1, first, 1); index <= last; index++ {
 		var l raft.Log
 		if err := logs.GetLog(index, &l); err != nil {

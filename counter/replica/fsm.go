@@ -1,8 +1,12 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/hashicorp/raft"
 
@@ -54,7 +58,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	defer f.r.stateMu.Unlock()
 	f.r.logBytes.Store(0)
 	f.r.logEntries.Store(0)
-	return &persister{f.r.state.Snapshot()}, nil
+	return &persister{snapshot: f.r.state.Snapshot(), dir: f.r.cfg.Dir, reserve: f.r.cfg.MinFreeBytes / 4}, nil
 }
 
 // Restore implements raft.FSM.
@@ -71,15 +75,62 @@ func (f *fsm) Restore(from io.ReadCloser) error {
 	return nil
 }
 
-type persister struct{ snapshot *machine.Snapshot }
+// persister writes one snapshot.
+type persister struct {
+	snapshot *machine.Snapshot
+	dir      string // the data folder
+	reserve  int64  // bytes of the disk that are the log's
+}
 
 // Persist implements raft.FSMSnapshot.
 func (p *persister) Persist(sink raft.SnapshotSink) error {
-	if _, err := p.snapshot.WriteTo(sink); err != nil {
-		return fmt.Errorf("writing snapshot %s: %w", sink.ID(), err)
+	_, err := p.snapshot.WriteTo(&reservingWriter{w: sink, dir: p.dir, reserve: p.reserve})
+	if err == nil {
+		err = sink.Close()
 	}
-	return sink.Close()
+	if err != nil {
+		err = fmt.Errorf("writing snapshot %s: %w", sink.ID(), err)
+		return errors.Join(err, discard(sink, filepath.Join(p.dir, snapFolder, sink.ID()+".tmp")))
+	}
+	return nil
 }
+
+// discard removes what was written of a snapshot. raft's own Cancel leaves it, with its file open, when the
+// disk is full, and so keeps the disk full.
+func discard(sink raft.SnapshotSink, folder string) error {
+	_ = sink.Cancel() // it may fail for the same reason; what counts is that the folder goes
+	if err := os.Truncate(filepath.Join(folder, "state.bin"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("emptying an unfinished snapshot: %w", err)
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		return fmt.Errorf("removing an unfinished snapshot: %w", err)
+	}
+	return nil
+}
+
+// reservingWriter stops a snapshot before it takes the space that the log needs for what is promised.
+type reservingWriter struct {
+	w       io.Writer
+	dir     string
+	reserve int64
+	until   int // bytes to be written before the next look at the disk
+}
+
+func (w *reservingWriter) Write(b []byte) (int, error) {
+	if w.until -= len(b); w.until < 0 {
+		w.until = lookEvery
+		free, err := freeBytes(w.dir)
+		if err != nil {
+			return 0, err
+		}
+		if free < w.reserve+lookEvery {
+			return 0, fmt.Errorf("only %d bytes are free on the disk, and the log needs %d", free, w.reserve)
+		}
+	}
+	return w.w.Write(b)
+}
+
+const lookEvery = 1 << 20
 
 // Release implements raft.FSMSnapshot.
 func (p *persister) Release() {}

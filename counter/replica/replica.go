@@ -191,10 +191,13 @@ func (r *Replica) voters() []Voter {
 // bootstrap writes the first configuration into an empty log, once.
 func (r *Replica) bootstrap(rc *raft.Config, logs raft.LogStore, snapshots raft.SnapshotStore, voters []Voter) error {
 	exists, err := raft.HasExistingState(logs, r.wal, snapshots)
+	empty, emptyErr := nothingKept(logs, snapshots)
 	switch {
-	case err != nil:
-		return fmt.Errorf("log %s is damaged: %w", r.logDir(), err)
-	case !exists && r.id.Bootstrapped:
+	case err != nil || emptyErr != nil:
+		return fmt.Errorf("log %s is damaged: %w", r.logDir(), errors.Join(err, emptyErr))
+	case exists && empty && !r.id.Bootstrapped:
+		return fmt.Errorf("log %s is empty: the first start on %s was cut off, empty the folder and start again", r.logDir(), r.cfg.Dir)
+	case empty && r.id.Bootstrapped:
 		return fmt.Errorf("log %s is empty, but %s says that this shard had one: restore the folder", r.logDir(), identityFile)
 	case !exists && !r.cfg.Bootstrap:
 		return fmt.Errorf("data_dir: the first start on %s was not finished: set bootstrap: true once more", r.cfg.Dir)
@@ -212,6 +215,16 @@ func (r *Replica) bootstrap(rc *raft.Config, logs raft.LogStore, snapshots raft.
 	}
 	r.id.Bootstrapped = true
 	return r.id.write(r.cfg.Dir)
+}
+
+// nothingKept reports whether there is no entry and no snapshot; raft may have kept a term all the same.
+func nothingKept(logs raft.LogStore, snapshots raft.SnapshotStore) (bool, error) {
+	last, err := logs.LastIndex()
+	if err != nil {
+		return false, err
+	}
+	kept, err := snapshots.List()
+	return last == 0 && len(kept) == 0, err
 }
 
 // fail ends this replica's service for good: the log can no longer be written.

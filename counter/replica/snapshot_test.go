@@ -1,0 +1,56 @@
+package replica
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/hashicorp/raft"
+
+	"headgate.example/counter/machine"
+)
+
+// fullSink is a snapshot on a disk that has become full: raft's sinks leave their folder behind then.
+type fullSink struct{ raft.SnapshotSink }
+
+func (fullSink) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+func (fullSink) Cancel() error             { return syscall.ENOSPC }
+
+func TestFailedSnapshotLeavesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		reserve int64
+		full    bool
+	}{
+		"the disk is full":               {0, true},
+		"the log's reserve is not taken": {1 << 60, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			store, err := raft.NewFileSnapshotStoreWithLogger(dir, 2, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, trans := raft.NewInmemTransport("")
+			sink, err := store.Create(raft.SnapshotVersionMax, 1, 1, raft.Configuration{}, 0, trans)
+			if err != nil {
+				t.Fatal(err)
+			}
+			opened := sink
+			if c.full {
+				sink = fullSink{sink}
+			}
+			state := machine.New(machine.Options{Shard: "s1"})
+			p := &persister{snapshot: state.Snapshot(), dir: dir, reserve: c.reserve}
+			if err := p.Persist(sink); err == nil || c.full && !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("got %v", err)
+			}
+			_ = opened.Cancel() // as raft does
+			left, err := os.ReadDir(filepath.Join(dir, snapFolder))
+			if err != nil || len(left) != 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
+}

@@ -39,7 +39,8 @@ type DeadLetter struct {
 func (DeadLetter) TableName() string { return "dead_letters" }
 
 // AddDeadLetter keeps a message: OrderID (when known), Topic, Body and Reason. The same body of the
-// same topic is kept once, so that repeating the call is harmless.
+// same topic is kept once, so that repeating the call is harmless; one that was discarded and came
+// again is to be looked at again.
 func (s *Store) AddDeadLetter(ctx context.Context, letter DeadLetter) error {
 	if len(letter.Body) > MaxBodyBytes {
 		return ErrBodyTooLarge
@@ -55,7 +56,11 @@ func (s *Store) AddDeadLetter(ctx context.Context, letter DeadLetter) error {
 		if row.Body == nil {
 			row.Body = []byte{}
 		}
-		return ignoreDuplicate(tx.Create(&row).Error)
+		if err := tx.Create(&row).Error; !errors.Is(err, gorm.ErrDuplicatedKey) {
+			return err
+		}
+		return tx.Model(&DeadLetter{}).Where("digest = ? AND discarded_at IS NOT NULL", row.Digest).
+			UpdateColumns(map[string]any{"discarded_at": nil, "reason": row.Reason}).Error
 	})
 	return wrapf(err, "adding a dead letter")
 }

@@ -94,3 +94,38 @@ func disturb(t *testing.T, s *store.Store, all []store.Accepted) {
 		}
 	}
 }
+
+// testCancelled: a context that ends anywhere in a transaction leaves nothing half-done and no
+// connection behind, and the same batch can be written again.
+func testCancelled(t *testing.T, s *store.Store) {
+	id := newSaleID()
+	OpenSale(t, s, id, 10_000, time.Hour)
+	var ids []sale.OrderID
+	for round := range 60 {
+		batch := make([]store.Accepted, 20)
+		for i := range batch {
+			batch[i] = accepted(id, fmt.Sprintf("u%d-%d", round, i), 1)
+			ids = append(ids, batch[i].Order)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(round)*100*time.Microsecond)
+		cut, err := s.WriteOrders(ctx, batch)
+		if err == nil && cut.Count(store.Written) != len(batch) {
+			t.Fatalf("round %d: %+v", round, cut)
+		}
+		if err == nil {
+			if _, err := s.CancelOrder(ctx, batch[0].Order, batch[0].User); err != nil && ctx.Err() == nil {
+				t.Fatalf("round %d: %v", round, err)
+			}
+		}
+		cancel()
+		report, err := s.WriteOrders(context.Background(), batch)
+		must(t, err)
+		if n := report.Count(store.Written) + report.Count(store.Known); n != len(batch) {
+			t.Fatalf("round %d: %+v", round, report)
+		}
+		if w := report.Count(store.Written); w != 0 && w != len(batch) {
+			t.Fatalf("round %d: %d of a batch were written before its context ended", round, len(batch)-w)
+		}
+	}
+	CheckSale(t, s, id, ids...)
+}

@@ -162,6 +162,14 @@ func testDeadLetters(t *testing.T, s *store.Store) {
 	must(t, s.DiscardDeadLetter(ctx, mine[1].ID, &known)) // has a row: only the letter goes
 	state(t, s, known.Order, sale.Unpaid)
 	CheckSale(t, s, id, a.Order, known.Order)
+
+	letter.Reason = "still no order"
+	must(t, s.AddDeadLetter(ctx, letter)) // published anew after it was discarded: not to be lost in silence
+	again, err := s.ListDeadLetters(ctx, 0, 0)
+	must(t, err)
+	if len(again) != 1 || again[0].ID != mine[1].ID || again[0].Reason != letter.Reason {
+		t.Fatalf("a discarded letter that came again is listed as %+v", again)
+	}
 }
 
 func testParked(t *testing.T, s *store.Store) {

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t testing.TB) *store.Store) {
 		"text and times":       testTextAndTimes,
 		"random interleavings": testProperty,
 		"concurrent consumers": testConcurrent,
+		"cancelled contexts":   testCancelled,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}

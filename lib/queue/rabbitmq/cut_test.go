@@ -337,3 +337,22 @@ func BenchmarkPublish(b *testing.B) {
 		})
 	}
 }
+
+// TestDepthOfASilentBroker: counting ends with its context while the broker does not answer, as it does
+// not on a blocked connection.
+func TestDepthOfASilentBroker(t *testing.T) {
+	p, address := newProxy(t, broker(t))
+	q := open(t, settings(t, address))
+	confirmed(t, q, letter("first"))
+	p.withhold(toClient)
+	defer p.heal()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if _, err := q.Depth(ctx, topic); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("depth of a silent broker: %v, want the deadline's error", err)
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("depth took %s, its context 100ms", took)
+	}
+}

@@ -18,7 +18,8 @@ type Queue struct {
 	log       *slog.Logger
 	names     names
 	publisher *publisher
-	sessions  atomic.Int64 // numbers of consuming sessions; starts at random, so that handles differ
+	counting  chan struct{} // room for one: Depth
+	sessions  atomic.Int64  // numbers of consuming sessions; starts at random, so that handles differ
 
 	mu            sync.Mutex
 	subscriptions map[*subscription]bool
@@ -35,7 +36,7 @@ func Open(_ context.Context, cfg queue.Config, log *slog.Logger) (*Queue, error)
 	if cfg.Driver != queue.RabbitMQ {
 		return nil, fmt.Errorf("queue config: driver: %q: want %s", cfg.Driver, queue.RabbitMQ)
 	}
-	q := &Queue{config: cfg, log: log, names: names{cfg.Prefix}, subscriptions: map[*subscription]bool{}}
+	q := &Queue{config: cfg, log: log, names: names{cfg.Prefix}, counting: make(chan struct{}, 1), subscriptions: map[*subscription]bool{}}
 	q.sessions.Store(rand.Int64N(1 << 62)) //nolint:gosec // only to differ
 	q.publisher = newPublisher(cfg, log)
 	q.publisher.done.Go(q.publisher.run)
@@ -75,11 +76,44 @@ func (q *Queue) Publish(ctx context.Context, topic string, messages []queue.Mess
 
 // Depth implements queue.Queue. The broker does not tell what is delivered and not settled. The first
 // call ever for a topic declares the queues of all delays, which takes about a second: asking for one
-// that does not exist would put an error into the broker's log, time and again.
+// that does not exist would put an error into the broker's log, time and again. The client's requests
+// know no context, and a broker that blocks publishers answers none: one call at a time counts, and it
+// is left to itself, until the connection ends at the latest, when its caller's context ends.
 func (q *Queue) Depth(ctx context.Context, topic string) (queue.Depth, error) {
 	if err := queue.CheckTopic(topic); err != nil {
 		return queue.Depth{}, err
 	}
+	select {
+	case q.counting <- struct{}{}:
+	case <-ctx.Done():
+		return queue.Depth{}, ctx.Err()
+	case <-q.publisher.closing:
+		return queue.Depth{}, queue.ErrClosed
+	}
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		<-q.counting
+		return queue.Depth{}, queue.ErrClosed
+	}
+	var d queue.Depth
+	var err error
+	done := make(chan struct{})
+	q.publisher.done.Go(func() { // before Close waits for it
+		d, err = q.count(ctx, topic)
+		<-q.counting
+		close(done)
+	})
+	q.mu.Unlock()
+	select {
+	case <-done:
+		return d, err
+	case <-ctx.Done():
+		return queue.Depth{}, ctx.Err()
+	}
+}
+
+func (q *Queue) count(ctx context.Context, topic string) (queue.Depth, error) {
 	top, err := q.publisher.connected(ctx)
 	if err != nil {
 		return queue.Depth{}, err

@@ -1,11 +1,11 @@
 // The HTTP API as the page sees it: every answer is either a body or a Problem with a stable code.
 
-/** A refusal or failure. code "network" means that no answer came: the outcome is not known. */
+/** A refusal or failure. code "network" means that no answer of the shop came, or only a proxy's: the outcome is not known. */
 export class Problem extends Error {
   constructor(status, body, retryAfter) {
     super(body.detail || body.title || "");
     this.status = status;
-    this.code = body.code || (status >= 500 ? "unavailable" : "internal");
+    this.code = body.code || (status >= 500 ? "network" : "internal");
     this.body = body;
     this.retryAfter = retryAfter;
   }

@@ -14,6 +14,7 @@ const again = new Set(["unknown_outcome", "network", "overloaded", "unavailable"
  */
 export async function buy(saleId, quantity, report, signal) {
   let ticket = "";
+  let doubt = false; // an earlier press may still go through
   for (let attempt = 1; ; attempt++) {
     report({ tone: "", title: attempt === 1 ? "Asking for a unit…" : `Asking again (${attempt} of ${maxTries})…`, text: "Keep this page open.", step: 0 });
     try {
@@ -22,32 +23,33 @@ export async function buy(saleId, quantity, report, signal) {
       return { order: body.order_id, earlier: false };
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      if (signal.aborted) return stopped(report, ticket);
+      if (signal.aborted) return stopped(report, true);
       if (problem.code === "already_ordered" && problem.body.order_id) return { order: problem.body.order_id, earlier: attempt === 1 };
       if (problem.code === "unknown_outcome" && problem.body.ticket) ticket = problem.body.ticket;
-      if (!again.has(problem.code) || attempt >= maxTries) {
-        return refused(report, problem, attempt);
-      }
+      doubt ||= problem.code === "unknown_outcome" || problem.code === "network";
+      if (!again.has(problem.code)) return refused(report, problem, attempt, false);
+      // What is temporary speaks of this press only.
+      const shown = doubt && problem.code !== "network" ? new Problem(problem.status, { code: "unknown_outcome" }, 0) : problem;
+      if (attempt >= maxTries) return refused(report, shown, attempt, doubt);
       const seconds = problem.retryAfter || Math.min(2 ** (attempt - 1), 8);
       try {
         await pause(seconds * 1000 + Math.random() * 400, {
           signal,
           tick: (left) => report({
             tone: "wait",
-            title: refusal(problem),
+            title: refusal(shown),
             text: `Trying again in ${left} s, by itself (${attempt} of ${maxTries}).`,
             stoppable: true,
           }),
         });
       } catch {
-        return stopped(report, ticket);
+        return stopped(report, doubt);
       }
     }
   }
 }
 
-function refused(report, problem, attempt) {
-  const open = problem.code === "unknown_outcome" || problem.code === "network";
+function refused(report, problem, attempt, open) {
   report({
     tone: open ? "wait" : "bad",
     title: refusal(problem),
@@ -60,11 +62,11 @@ function refused(report, problem, attempt) {
   return { order: "", earlier: false };
 }
 
-function stopped(report, ticket) {
+function stopped(report, doubt) {
   report({
     tone: "wait",
     title: "Stopped.",
-    text: ticket ? "An earlier press may still go through: look at your orders below in a moment." : "Nothing more is being asked for.",
+    text: doubt ? "An earlier press may still go through: look at your orders below in a moment." : "Nothing more is being asked for.",
     final: true,
   });
   return { order: "", earlier: false };

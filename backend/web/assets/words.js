@@ -94,7 +94,7 @@ export function refusal(problem) {
     case "invalid_request":
       return firstFieldError(b) || problem.message || "The shop could not read this request.";
     default:
-      return problem.message || "Something went wrong in the shop. Nothing was bought.";
+      return problem.message || "Something went wrong in the shop.";
   }
 }
 

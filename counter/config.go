@@ -53,7 +53,8 @@ type LimitsConfig struct {
 	GroupCommands int `yaml:"group_commands"`
 	// SnapshotBytes of log are gathered between snapshots.
 	SnapshotBytes int64 `yaml:"snapshot_bytes"`
-	// MinFreeBytes of the disk; below it no new reservations or sales, below a quarter of it nothing.
+	// MinFreeBytes of the disk; below it no new reservations or sales, below a quarter of it nothing. Two
+	// log files (32 MiB) and one are kept free in any case.
 	MinFreeBytes int64 `yaml:"min_free_bytes"`
 }
 

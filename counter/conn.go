@@ -45,6 +45,7 @@ type conn struct {
 	in   *resp.Reader
 	out  *resp.Writer
 
+	strangerUntil  time.Time // when a stranger's patience ends, whatever it sends
 	wrongPasswords int
 	quit           bool
 	hurried        atomic.Bool
@@ -69,6 +70,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, id: s.nextID.Add(1), call: replica.NewCall(), onlyReserves: true}
 	c.in = resp.NewReader(nc, resp.StrangerLimits())
 	c.out = resp.NewWriter(deadlineWriter{nc: nc, timeout: s.cfg.Limits.WriteTimeout})
+	c.become(stranger)
 	if s.cfg.OperatorPassword == "" {
 		c.become(operator)
 	}
@@ -89,6 +91,9 @@ func (w deadlineWriter) Write(b []byte) (int, error) {
 
 // become changes what the connection may do, and how much of it at once.
 func (c *conn) become(r role) {
+	if r == stranger && (c.role != stranger || c.strangerUntil.IsZero()) {
+		c.strangerUntil = time.Now().Add(strangerTimeout)
+	}
 	c.role = r
 	limits := resp.DefaultLimits()
 	switch r {
@@ -143,11 +148,11 @@ func (c *conn) linger() {
 
 // read waits for more bytes; false when the connection is over.
 func (c *conn) read() bool {
-	timeout := c.srv.cfg.Limits.IdleTimeout
-	if c.role == stranger {
-		timeout = min(timeout, strangerTimeout)
+	deadline := time.Now().Add(c.srv.cfg.Limits.IdleTimeout)
+	if c.role == stranger && c.strangerUntil.Before(deadline) {
+		deadline = c.strangerUntil
 	}
-	if err := c.nc.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+	if err := c.nc.SetReadDeadline(deadline); err != nil {
 		return false
 	}
 	if c.hurried.Load() { // after the deadline was set, or hurry's would be lost

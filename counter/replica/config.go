@@ -36,7 +36,7 @@ type Config struct {
 	SnapshotBytes   int64         // log bytes between snapshots. Default 64 MiB
 	SnapshotEntries int64         // log entries between snapshots. Default 200000
 	SegmentBytes    int           // size of a log file. Default 16 MiB
-	MinFreeBytes    int64         // of the disk; below it nothing new is accepted. Default 64 MiB
+	MinFreeBytes    int64         // of the disk; below it, or two log files, nothing new is accepted. Default 64 MiB
 	TickEvery       time.Duration // how often time alone is looked at. Default 20 ms
 	FinalSnapshot   bool          // take a snapshot in Close, for a faster start
 

@@ -58,7 +58,8 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	defer f.r.stateMu.Unlock()
 	f.r.logBytes.Store(0)
 	f.r.logEntries.Store(0)
-	return &persister{snapshot: f.r.state.Snapshot(), dir: f.r.cfg.Dir, reserve: f.r.cfg.MinFreeBytes / 4}, nil
+	_, reserve := f.r.cfg.reserves()
+	return &persister{snapshot: f.r.state.Snapshot(), dir: f.r.cfg.Dir, reserve: reserve}, nil
 }
 
 // Restore implements raft.FSM.

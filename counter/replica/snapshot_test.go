@@ -54,3 +54,21 @@ func TestFailedSnapshotLeavesNothing(t *testing.T) {
 		})
 	}
 }
+
+// The log takes its next file whole: with less than that free, the write that begins it would end the service.
+func TestDiskReserveHoldsTheNextLogFile(t *testing.T) {
+	for _, c := range []struct {
+		minFree   int64
+		segment   int
+		low, full int64
+	}{
+		{64 << 20, 16 << 20, 64 << 20, 16 << 20},
+		{1 << 20, 16 << 20, 32 << 20, 16 << 20},
+		{1 << 30, 16 << 20, 1 << 30, 256 << 20},
+	} {
+		cfg := Config{MinFreeBytes: c.minFree, SegmentBytes: c.segment}
+		if low, full := cfg.reserves(); low != c.low || full != c.full {
+			t.Errorf("min_free %d, log files of %d: low below %d and full below %d, want %d and %d", c.minFree, c.segment, low, full, c.low, c.full)
+		}
+	}
+}

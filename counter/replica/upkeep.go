@@ -67,9 +67,16 @@ type diskState int64
 
 const (
 	diskFine diskState = iota
-	diskLow            // under MinFreeBytes: nothing new begins
-	diskFull           // under a quarter of it: nothing at all is written
+	diskLow            // nothing new begins
+	diskFull           // nothing at all is written
 )
+
+// reserves gives the free bytes below which the disk is low, and full: MinFreeBytes and a quarter of it, but
+// never less than the next file of the log, which is taken whole and without which writing fails for good.
+func (c *Config) reserves() (low, full int64) {
+	full = max(c.MinFreeBytes/4, int64(c.SegmentBytes))
+	return max(c.MinFreeBytes, 2*full), full
+}
 
 func (r *Replica) checkDisk() {
 	free, err := freeBytes(r.cfg.Dir)
@@ -77,15 +84,16 @@ func (r *Replica) checkDisk() {
 		r.cfg.Log.Error("cannot see how much of the disk is free", "error", err)
 		return
 	}
+	low, full := r.cfg.reserves()
 	now := diskFine
 	switch {
-	case free < r.cfg.MinFreeBytes/4:
+	case free < full:
 		now = diskFull
-	case free < r.cfg.MinFreeBytes:
+	case free < low:
 		now = diskLow
 	}
 	if was := diskState(r.disk.Swap(int64(now))); was != now {
-		r.cfg.Log.Warn("free disk space of the counter changed", "dir", r.cfg.Dir, "free_bytes", free, "min_free_bytes", r.cfg.MinFreeBytes)
+		r.cfg.Log.Warn("free disk space of the counter changed", "dir", r.cfg.Dir, "free_bytes", free, "low_below", low, "full_below", full)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"headgate.example/lib/service"
 )
@@ -56,6 +57,40 @@ func (s *stack) start(ctx context.Context, l layer) error {
 		}
 	}()
 	return nil
+}
+
+// ready waits until every layer is fit to be sent work, or one has ended. Its error says which was not.
+func (s *stack) ready(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var waiting error
+		for _, r := range s.layers {
+			if report := r.rt.Health.Check(ctx); !report.Ready() {
+				waiting = fmt.Errorf("%s is not ready: %w", r.name, whyNot(report))
+				break
+			}
+		}
+		if waiting == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-s.failed:
+			return waiting
+		case <-ctx.Done():
+			return waiting
+		}
+	}
+}
+
+func whyNot(report service.Report) error {
+	for _, result := range report.Results {
+		if result.Err != nil && result.Level == service.Required {
+			return fmt.Errorf("%s: %w", result.Name, result.Err)
+		}
+	}
+	return errors.New("it has just been started")
 }
 
 // drain turns every layer's health red: balancers look elsewhere before the first listener closes.

@@ -3,6 +3,7 @@ package cli
 import (
 	"crypto/rand"
 	_ "embed" // the config's text
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -96,12 +97,9 @@ func (f *Folder) make() error {
 }
 
 func renderConfig(folder string) (string, error) {
-	if strings.ContainsAny(folder, "\"'\n#:{}[],&*!|>%@`\\") {
-		return "", fmt.Errorf("data: %s holds characters that would need quoting in a config: choose a plainer path with --data", folder)
-	}
 	var text strings.Builder
 	err := template.Must(template.New(ConfigName).Parse(configText)).Execute(&text, map[string]string{
-		"Data": folder, "File": filepath.Join(folder, ConfigName),
+		"Queue": quoted(folder, "queue.db"), "Ledger": quoted(folder, "ledger.db"), "Counter": quoted(folder, "counter"),
 		"TokenSecret": newSecret(), "TicketSecret": newSecret(), "HopSecret": newSecret(),
 		"ClientPassword": rand.Text(), "OperatorPassword": rand.Text(),
 	})
@@ -113,6 +111,15 @@ func renderConfig(folder string) (string, error) {
 		return "", fmt.Errorf("the config that was to be written is wrong: %w", err)
 	}
 	return text.String(), nil
+}
+
+// quoted is a path as YAML writes text with any characters.
+func quoted(folder, name string) string {
+	text, err := json.Marshal(filepath.Join(folder, name))
+	if err != nil {
+		panic(err) // text always encodes
+	}
+	return string(text)
 }
 
 // newSecret has 260 bits of randomness, newPassword 60.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"syscall"
+	"time"
 
 	"headgate.example/backend"
 	"headgate.example/consumer"
@@ -58,6 +59,9 @@ func DevSpec(folder *Folder, out, logs io.Writer) service.Spec[Config] {
 	}
 }
 
+// readyWithin bounds the wait for layers that were started, such as a counter that reads a long log.
+const readyWithin = 2 * time.Minute
+
 // OpenDev starts the layers, each logging to log under its own name, seeds a new folder, and returns
 // when buyers can buy. After an error nothing stays open.
 func OpenDev(ctx context.Context, cfg Config, folder *Folder, rt *service.Runtime, log *slog.Logger) (d *Dev, err error) {
@@ -87,6 +91,11 @@ func OpenDev(ctx context.Context, cfg Config, folder *Folder, rt *service.Runtim
 		if err := d.stack.start(ctx, l); err != nil {
 			return d, err
 		}
+	}
+	patience, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	if err := d.stack.ready(patience); err != nil {
+		return d, err
 	}
 	if folder != nil && folder.seeding() {
 		api, err := NewAPI(cfg.APIAddress(), cfg.Tokens())

@@ -17,21 +17,14 @@ const (
 	lastReleasePause      = time.Minute
 )
 
-// relayOutbox gives the units of freed orders back to the counter, until no row is due. A reply that
-// was lost leads to a repetition, which the counter answers with `already`.
-func (s *Server) relayOutbox(ctx context.Context) error {
-	for {
-		rows, err := s.ledger.ClaimOutbox(ctx, s.cfg.OutboxBatch, lease)
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		if err := s.relay(ctx, rows); err != nil {
-			return err
-		}
-		if len(rows) < s.cfg.OutboxBatch || ctx.Err() != nil {
-			return nil
-		}
+// relayOutbox gives the units of a round of freed orders back to the counter. A reply that was lost
+// leads to a repetition, which the counter answers with `already`.
+func (s *Server) relayOutbox(ctx context.Context) (more bool, err error) {
+	rows, err := s.ledger.ClaimOutbox(ctx, s.cfg.OutboxBatch, lease)
+	if err != nil || len(rows) == 0 {
+		return false, err
 	}
+	return len(rows) == s.cfg.OutboxBatch, s.relay(ctx, rows)
 }
 
 // relay releases rows, OutboxConcurrency at a time, and notes the answers.

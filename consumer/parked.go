@@ -15,21 +15,14 @@ const (
 	lease = time.Minute
 )
 
-// retryParked works off the parked messages that are due, until none is. A message that still cannot
-// be decided is due again after a pause that doubles with each attempt.
-func (s *Server) retryParked(ctx context.Context) error {
-	for {
-		rows, err := s.ledger.ClaimParked(ctx, parkedBatch, lease)
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		if err := s.retryBatch(ctx, rows); err != nil {
-			return err
-		}
-		if len(rows) < parkedBatch {
-			return nil
-		}
+// retryParked works off a round of the parked messages that are due. A message that still cannot be
+// decided is due again after a pause that doubles with each attempt.
+func (s *Server) retryParked(ctx context.Context) (more bool, err error) {
+	rows, err := s.ledger.ClaimParked(ctx, parkedBatch, lease)
+	if err != nil || len(rows) == 0 {
+		return false, err
 	}
+	return len(rows) == parkedBatch, s.retryBatch(ctx, rows)
 }
 
 func (s *Server) retryBatch(ctx context.Context, rows []store.ParkedMessage) error {

@@ -160,12 +160,17 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
-// loop runs a task at once and then after each interval. A failing task waits longer, up to ten
-// intervals or lastPause, whichever is more.
-func (s *Server) loop(stop, work context.Context, name string, interval time.Duration, task func(context.Context) error) {
+// loop runs rounds of a task at once and then after each interval, without a pause while a round says
+// that more waits. A failing task waits longer, up to ten intervals or lastPause, whichever is more.
+func (s *Server) loop(stop, work context.Context, name string, interval time.Duration, task func(context.Context) (more bool, err error)) {
 	wait := interval
 	for stop.Err() == nil {
-		if err := task(work); err != nil && stop.Err() == nil {
+		more, err := task(work)
+		if more && err == nil {
+			wait = interval
+			continue
+		}
+		if err != nil && stop.Err() == nil {
 			s.log.Warn("a background task failed; it runs again", "task", name, "pause", wait, "error", err)
 			wait = min(2*wait, max(10*interval, lastPause))
 		} else {

@@ -2,23 +2,19 @@ package consumer
 
 import "context"
 
-// sweep cancels orders past their payment deadline, until none is left.
-func (s *Server) sweep(ctx context.Context) error {
-	for {
-		n, err := s.ledger.CancelDue(ctx, s.cfg.SweepBatch)
-		s.meter.swept.Add(n)
-		if err != nil || n < s.cfg.SweepBatch || ctx.Err() != nil {
-			return err
-		}
-	}
+// sweep cancels a round of orders past their payment deadline.
+func (s *Server) sweep(ctx context.Context) (more bool, err error) {
+	n, err := s.ledger.CancelDue(ctx, s.cfg.SweepBatch)
+	s.meter.swept.Add(n)
+	return n == s.cfg.SweepBatch, err
 }
 
 // observe reads what waits in the ledger, for the metrics.
-func (s *Server) observe(ctx context.Context) error {
+func (s *Server) observe(ctx context.Context) (more bool, err error) {
 	backlog, err := s.ledger.Backlog(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	s.meter.backlog.Store(&backlog)
-	return nil
+	return false, nil
 }

@@ -21,6 +21,9 @@ type batchRows struct {
 }
 
 func orderOf(a Accepted, now time.Time) Order {
+	if a.AcceptedAt.IsZero() {
+		a.AcceptedAt = a.Order.Time()
+	}
 	return Order{
 		ID: a.Order, SaleID: a.Sale, UserID: a.User, Quantity: a.Quantity, Slot: a.Slot, RequestKey: a.Key,
 		AcceptedAt: millis(a.AcceptedAt), Deadline: now, CreatedAt: now, UpdatedAt: now,

@@ -19,8 +19,8 @@ const MaxBatch = 1000
 // Accepted is an order that was taken from the queue and whose hold was asked for at the counter.
 type Accepted struct {
 	sale.Binding
-	Key        string // the buyer's request key, or empty
-	AcceptedAt time.Time
+	Key        string    // the buyer's request key, or empty
+	AcceptedAt time.Time // zero: when the order's id was minted
 	// Expired: CONFIRM said expired or released. Without a row it becomes an `expired` one; a row
 	// that is there is never overwritten.
 	Expired bool

@@ -31,6 +31,9 @@ func (s *Server) finish(x *exchange) {
 	if x.pressing {
 		s.pressing.Leave(x.pressKey)
 	}
+	if x.polling {
+		s.polling.Leave(x.pressKey)
+	}
 	if fault := recover(); fault != nil {
 		s.figures.panics.Inc()
 		s.rt.Log.Error("panic in a handler", "request", string(x.id[:]), "panic", fault, "stack", string(debug.Stack()))

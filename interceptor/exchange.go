@@ -38,6 +38,7 @@ type exchange struct {
 	retry    bool // may be a retry: local marks do not apply
 	pressing bool // counted in Server.pressing, by pressKey
 	beside   bool // another press of this user in this sale is under way
+	polling  bool // counted in Server.polling, by pressKey
 	pressKey uint64
 
 	problem    problem.Problem // Code is "" while nothing refuses

@@ -77,6 +77,7 @@ type Server struct {
 	retries  *ratelimit.Limiter
 	bucket   *ratelimit.Limiter
 	pressing ratelimit.InFlight
+	polling  ratelimit.InFlight // long polls by user
 	seen     *ratelimit.Seen
 	asked    *ratelimit.Seen // users whom the counter has refused in a sale that is older than this node
 

@@ -198,7 +198,7 @@ func (s *Server) readOrderForm(x *exchange) bool {
 		return true
 	}
 	x.pressKey = s.hasher.UserInSale(x.identity.User, x.parameter)
-	x.pressing, x.beside = true, s.pressing.Enter(x.pressKey)
+	x.pressing, x.beside = true, s.pressing.Enter(x.pressKey) > 0
 	x.retry = x.form.ticket != nil || x.form.key != "" || s.seen.Has(x.pressKey)
 	return false
 }
@@ -296,12 +296,17 @@ func (s *Server) takeInterval(x *exchange) bool {
 	return false
 }
 
+// maxUserPolls is how many long polls of one user may be under way: the upstream's connections for
+// them are shared by all users.
+const maxUserPolls = 8
+
 // takeFromUser bounds one user's other calls.
 func (s *Server) takeFromUser(x *exchange) bool {
 	if x.isOrder() || x.identity == nil {
 		return false
 	}
-	verdict, wait, left := s.bucket.Take(s.hasher.User(x.identity.User), x.mono)
+	key := s.hasher.User(x.identity.User)
+	verdict, wait, left := s.bucket.Take(key, x.mono)
 	x.bucketLeft = left
 	switch verdict {
 	case ratelimit.Refused:
@@ -309,6 +314,12 @@ func (s *Server) takeFromUser(x *exchange) bool {
 	case ratelimit.Full:
 		x.bucketLeft = -1
 		return x.refuse(s, problem.Overloaded, "This node serves too many users at the moment.")
+	}
+	if x.route.kind == KindLongPoll {
+		x.polling, x.pressKey = true, key
+		if s.polling.Enter(key) >= maxUserPolls {
+			return x.refuse(s, problem.RateLimited, "Too many of your requests wait for an answer.")
+		}
 	}
 	return false
 }

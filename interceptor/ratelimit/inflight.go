@@ -13,8 +13,8 @@ type inFlightShard struct {
 	count map[uint64]int32
 }
 
-// Enter counts a request, and reports whether another of its key is under way.
-func (f *InFlight) Enter(key uint64) bool {
+// Enter counts a request, and gives how many others of its key are under way.
+func (f *InFlight) Enter(key uint64) (others int32) {
 	sh := &f.shards[key%shardCount]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -23,7 +23,7 @@ func (f *InFlight) Enter(key uint64) bool {
 	}
 	n := sh.count[key]
 	sh.count[key] = n + 1
-	return n > 0
+	return n
 }
 
 // Leave ends what Enter counted.

@@ -19,17 +19,17 @@ func newLimiter(t testing.TB, l Limits) *Limiter {
 
 func TestInFlightForgetsWhatEnds(t *testing.T) {
 	var f InFlight
-	if f.Enter(1) || !f.Enter(1) || f.Enter(2) {
+	if f.Enter(1) != 0 || f.Enter(1) != 1 || f.Enter(2) != 0 {
 		t.Error("the second of one key is beside the first, and no other")
 	}
 	f.Leave(1)
-	if !f.Enter(1) {
+	if f.Enter(1) != 1 {
 		t.Error("one of two is still under way")
 	}
 	f.Leave(1)
 	f.Leave(1)
 	f.Leave(2)
-	if f.Enter(1) {
+	if f.Enter(1) != 0 {
 		t.Error("none was under way")
 	}
 	f.Leave(1)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,7 +45,9 @@ type Refusal struct {
 	Code   string `json:"code"`
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
-	Errors []struct {
+	// RetryAfter is how long to wait before asking again; 0 when the answer does not say.
+	RetryAfter time.Duration `json:"-"`
+	Errors     []struct {
 		Location string `json:"location"`
 		Field    string `json:"field"`
 		Reason   string `json:"reason"`
@@ -66,9 +69,32 @@ func (r *Refusal) Error() string {
 	return text
 }
 
+// How often, and after how long at most, a call is made again that came too soon after others.
+const (
+	maxCalls    = 5
+	maxCallWait = 5 * time.Second
+)
+
 // Call makes one call. in is sent as JSON unless nil; the answer is decoded into out unless nil. An
-// answer other than 2xx is a *Refusal.
+// answer other than 2xx is a *Refusal. A call that comes too soon after others waits as it is told.
 func (a *API) Call(ctx context.Context, method, path string, in, out any) error {
+	for calls := 1; ; calls++ {
+		err := a.call(ctx, method, path, in, out)
+		var refusal *Refusal
+		if !errors.As(err, &refusal) || refusal.Status != http.StatusTooManyRequests || calls == maxCalls {
+			return err
+		}
+		timer := time.NewTimer(min(refusal.RetryAfter, maxCallWait))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+func (a *API) call(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
 		text, err := json.Marshal(in)
@@ -98,7 +124,12 @@ func (a *API) Call(ctx context.Context, method, path string, in, out any) error 
 	if err != nil {
 		return fmt.Errorf("reading the answer of %s: %w", a.base, err)
 	}
-	return decodeAnswer(response.StatusCode, text, out)
+	err = decodeAnswer(response.StatusCode, text, out)
+	var refusal *Refusal
+	if seconds, wrong := strconv.Atoi(response.Header.Get("Retry-After")); errors.As(err, &refusal) && wrong == nil {
+		refusal.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	return err
 }
 
 func decodeAnswer(status int, text []byte, out any) error {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -36,7 +37,9 @@ func (a *API) Ban(ctx context.Context, b Ban) error {
 
 // Unban takes a ban back; one that does not stand is no error.
 func (a *API) Unban(ctx context.Context, kind, value string) error {
-	return a.Call(ctx, http.MethodDelete, "/api/admin/bans/"+kind+"/"+url.PathEscape(value), nil, nil)
+	// The edge takes no escaped slash, which a network has.
+	value = strings.ReplaceAll(url.QueryEscape(value), "%2F", "/")
+	return a.Call(ctx, http.MethodDelete, "/api/admin/bans?kind="+kind+"&value="+value, nil, nil)
 }
 
 // Bans lists what stands.

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const samples = "../deploy/config"
+
+// setExampleEnv sets what deploy/config/example.env sets.
+func setExampleEnv(t *testing.T) (names []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(samples, "example.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		name, value, found := strings.Cut(strings.TrimSpace(line), "=")
+		if strings.HasPrefix(line, "#") || !found {
+			continue
+		}
+		names = append(names, name)
+		t.Setenv(name, strings.Trim(value, "'"))
+	}
+	return names
+}
+
+func TestSamplesAreRight(t *testing.T) {
+	setExampleEnv(t)
+	for _, kind := range Kinds() {
+		found, hash, err := CheckConfig(filepath.Join(samples, kind+".yaml"), "")
+		if err != nil || found != kind || hash == "" {
+			t.Errorf("%s: kind %q, hash %q, %v", kind, found, hash, err)
+		}
+	}
+	// Nothing lies there that no test reads.
+	files, err := filepath.Glob(filepath.Join(samples, "*.yaml"))
+	if err != nil || len(files) != len(Kinds()) {
+		t.Errorf("%d samples for %d kinds (%v)", len(files), len(Kinds()), err)
+	}
+}
+
+func TestSamplesNeedTheirEnvironment(t *testing.T) {
+	names := setExampleEnv(t)
+	all := ""
+	for _, kind := range Kinds() {
+		text, err := os.ReadFile(filepath.Join(samples, kind+".yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += string(text)
+	}
+	for _, name := range names {
+		if !strings.Contains(all, "${"+name+"}") {
+			t.Errorf("example.env sets %s, which no sample uses", name)
+		}
+	}
+	t.Setenv("HEADGATE_TICKET_SECRET", "short")
+	_, _, err := CheckConfig(filepath.Join(samples, "consumer.yaml"), "")
+	if err == nil || !strings.Contains(err.Error(), "consumer.yaml:") || !strings.Contains(err.Error(), "ticket_keys[0].secret") {
+		t.Errorf("a short secret: %v", err)
+	}
+	if err := os.Unsetenv("HEADGATE_TICKET_SECRET"); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = CheckConfig(filepath.Join(samples, "consumer.yaml"), "")
+	if err == nil || !strings.Contains(err.Error(), "HEADGATE_TICKET_SECRET") {
+		t.Errorf("a secret that is not set: %v", err)
+	}
+}
+
+func TestCheckNamesFieldAndLine(t *testing.T) {
+	setExampleEnv(t)
+	folder := t.TempDir()
+	for name, c := range map[string]struct {
+		sample, old, new string
+		want             []string
+	}{
+		"unknown key":          {"counter", "listen:", "listne:", []string{"counter.yaml:", "listne", `did you mean "listen"?`}},
+		"wrong type":           {"counter", "number: 0", "number: zero", []string{"counter.yaml:", "shard.number"}},
+		"duplicate key":        {"counter", "bootstrap: true", "bootstrap: true\nbootstrap: true", []string{"bootstrap", "duplicate"}},
+		"a relation":           {"interceptor", "drain_for: 20s", "drain_for: 2s", []string{"interceptor.yaml:", "service.drain_for"}},
+		"a duration's unit":    {"consumer", "linger: 20ms", "linger: 20", []string{"consumer.yaml:", "linger"}},
+		"another's key":        {"backend", "signing_key: k1", "signing_key: k9", []string{"tokens.signing_key", "k9"}},
+		"deep inside":          {"headgate", "driver: rabbitmq", "driver: kafka", []string{"backend.queue.driver", "consumer.queue.driver", "kafka"}},
+		"no YAML":              {"counter", "limits:", "limits: {", []string{"counter.yaml:"}},
+		"two problems at once": {"counter", "listen: 0.0.0.0:7380", "listen: nowhere\nwhat: ever", []string{"listen", "what"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(filepath.Join(samples, c.sample+".yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := strings.Replace(string(text), c.old, c.new, 1)
+			if changed == string(text) {
+				t.Fatalf("the sample has no %q", c.old)
+			}
+			path := filepath.Join(folder, c.sample+".yaml")
+			if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err = CheckConfig(path, "")
+			for _, want := range c.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("error %v, want %q in it", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestGuessKind(t *testing.T) {
+	folder := t.TempDir()
+	for name, c := range map[string]struct{ text, want string }{
+		"backend-2.yaml":  {"", "backend"},
+		"edge.yaml":       {"upstreams: []", "interceptor"},
+		"shard.yaml":      {"data_dir: x", "counter"},
+		"api.yaml":        {"accounts: {}", "backend"},
+		"everything.yaml": {"interceptor: {}", "headgate"},
+		"ledger.yaml":     {"database: {}", "consumer"},
+		"what.yaml":       {"listen: x", ""},
+	} {
+		path := filepath.Join(folder, name)
+		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := GuessKind(path)
+		if got != c.want || (err != nil) != (c.want == "") {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, c.want)
+		}
+	}
+	if _, err := GuessKind(filepath.Join(folder, "missing.yml")); err == nil {
+		t.Error("a missing file: no error")
+	}
+	if _, _, err := CheckConfig(filepath.Join(folder, "what.yaml"), "cdn"); err == nil || !strings.Contains(err.Error(), "kind") {
+		t.Errorf("an unknown kind: %v", err)
+	}
+}

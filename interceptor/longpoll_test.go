@@ -52,3 +52,26 @@ func TestOneUserCannotTakeAllLongPolls(t *testing.T) {
 		t.Errorf("after the polls have ended: %d %s", a.status, a.text)
 	}
 }
+
+// Purchases end before drain_for is over, see Config.Validate. A long poll may not: that is no failure.
+func TestDrainDoesNotFailOverALongPoll(t *testing.T) {
+	e := newEdge(t, func(c *Config) {
+		c.Counter.Timeout = 20 * time.Millisecond
+		c.Upstreams[0].Timeout, c.Upstreams[0].ConnectTimeout, c.Upstreams[0].MaxWait = 40*time.Millisecond, 40*time.Millisecond, 40*time.Millisecond
+		c.Service.DrainFor = 150 * time.Millisecond
+	})
+	reached, release := make(chan struct{}), make(chan struct{})
+	e.shop.handle(func(http.ResponseWriter, *http.Request) { close(reached); <-release })
+	token := e.token("a1")
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = e.trySend("GET", "/api/orders/1?wait=30s", "", "Authorization", "Bearer "+token)
+	}()
+	<-reached
+	if err := e.stop(); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	<-ended
+}

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"headgate.example/backend/agreement"
@@ -153,9 +154,18 @@ func (s *Server) showSale(ctx context.Context, id string, status int) (*adminSal
 	return &adminSaleOutput{Status: status, CacheControl: "no-store", Body: p.adminView(&current, s.now().UnixMilli())}, nil
 }
 
+const payWithinRange = "must be 1000 (1 s) to 7776000000 (90 days)"
+
 // createSale writes a draft. What opening it would find wrong is refused already here.
 func (s *Server) createSale(ctx context.Context, in *createSaleInput) (*adminSaleOutput, error) {
 	b := &in.Body
+	// Checked as sent: as a time.Duration, a huge number could wrap around to a small one.
+	if b.HoldForMS < 0 || b.HoldForMS > sale.MaxHoldForMillis {
+		return nil, invalid("hold_for_ms", fmt.Sprintf("must be %d to %d", sale.MinHoldForMillis, sale.MaxHoldForMillis))
+	}
+	if b.PayWithinMS < 0 || b.PayWithinMS > maxPayWithin.Milliseconds() {
+		return nil, invalid("pay_within_ms", payWithinRange)
+	}
 	draft := store.Sale{
 		ID: b.ID, Title: b.Title, Description: b.Description, PriceMinor: b.PriceMinor, Currency: b.Currency, Stock: b.Stock,
 		LimitPerUser: b.LimitPerUser, OpensAt: time.UnixMilli(b.OpensAt).UTC(), Releases: b.Releases,
@@ -174,7 +184,7 @@ func (s *Server) createSale(ctx context.Context, in *createSaleInput) (*adminSal
 		draft.PayWithin = s.config.Sales.PayWithin
 	}
 	if draft.PayWithin < time.Second || draft.PayWithin > maxPayWithin {
-		return nil, invalid("pay_within_ms", "must be 1000 (1 s) to 7776000000 (90 days)")
+		return nil, invalid("pay_within_ms", payWithinRange)
 	}
 	terms := s.termsOf(&draft)
 	if err := terms.Validate(); err != nil {

@@ -176,6 +176,13 @@ func TestDraftInput(t *testing.T) {
 		body[field] = value
 		wantField(t, s.call(root, "POST", "/api/admin/sales", body), strings.TrimSuffix(field, "_ms"))
 	}
+	for _, field := range []string{"hold_for_ms", "pay_within_ms"} {
+		for _, millis := range []int64{18446744103710, -18446744043710} { // as nanoseconds they wrap around to about 30 s
+			body := draft("x", 10)
+			body[field] = millis
+			wantField(t, s.call(root, "POST", "/api/admin/sales", body), strings.TrimSuffix(field, "_ms"))
+		}
+	}
 	body := draft("x", 10)
 	body["colour"] = "red"
 	wantField(t, s.call(root, "POST", "/api/admin/sales", body), "colour")

@@ -69,7 +69,7 @@ func (r *Replica) propose(calls []*Call) {
 		return
 	}
 	began := r.cfg.Monotonic()
-	e := machine.Entry{Wall: r.wall.millis(), Served: term.served.millis(began, term.stalled(began))}
+	e := machine.Entry{Wall: r.wall.millis(), Served: r.servedMillis(term, began)}
 	for _, c := range calls {
 		e.Commands = append(e.Commands, c.Commands...)
 	}

@@ -43,6 +43,11 @@ func (t *tenure) stalled(now time.Duration) bool {
 	return len(t.begun) > 0 && now-t.begun[0] > stallAfter
 }
 
+// servedMillis looks at the tenure's served time, which stands still while nobody could confirm a hold.
+func (r *Replica) servedMillis(t *tenure, now time.Duration) int64 {
+	return t.served.millis(now, t.stalled(now) || diskState(r.disk.Load()) == diskFull)
+}
+
 // leadershipLoop opens and ends tenures. raft announces a leader before anything is committed, and
 // may report a loss late, which is why readers also ask the verifier.
 func (r *Replica) leadershipLoop() {
@@ -230,7 +235,7 @@ func (r *Replica) look(read func(*machine.State, Clock)) error {
 		return r.notLeading()
 	}
 	now := r.cfg.Monotonic()
-	clock := Clock{Wall: r.wall.millis(), Served: term.served.millis(now, term.stalled(now))}
+	clock := Clock{Wall: r.wall.millis(), Served: r.servedMillis(term, now)}
 	r.stateMu.RLock()
 	defer r.stateMu.RUnlock()
 	clock.Applied = r.applied.Load()

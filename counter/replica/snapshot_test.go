@@ -4,8 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -70,5 +72,31 @@ func TestDiskReserveHoldsTheNextLogFile(t *testing.T) {
 		if low, full := cfg.reserves(); low != c.low || full != c.full {
 			t.Errorf("min_free %d, log files of %d: low below %d and full below %d, want %d and %d", c.minFree, c.segment, low, full, c.low, c.full)
 		}
+	}
+}
+
+// While the disk is full nobody can confirm a hold, so none may run out.
+func TestFullDiskStopsServedTime(t *testing.T) {
+	cfg := testConfig(t)
+	var elapsed atomic.Int64
+	cfg.Monotonic = func() time.Duration { return time.Duration(elapsed.Load()) }
+	r := open(t, cfg)
+	ready(t, r)
+	served := func() (ms int64) {
+		if err := r.look(func(_ *machine.State, now Clock) { ms = now.Served }); err != nil {
+			t.Fatal(err)
+		}
+		return ms
+	}
+	before := served()
+	r.disk.Store(int64(diskFull))
+	elapsed.Add(int64(900 * time.Millisecond))
+	if now := served(); now != before {
+		t.Errorf("served time went from %d to %d ms on a full disk", before, now)
+	}
+	r.disk.Store(int64(diskFine))
+	elapsed.Add(int64(500 * time.Millisecond))
+	if now := served(); now != before+500 {
+		t.Errorf("served time went from %d to %d ms, 500 ms after the disk has space again", before, now)
 	}
 }

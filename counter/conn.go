@@ -179,9 +179,9 @@ func (c *conn) malformed(err error) {
 	c.quit = true
 }
 
-// pipeline takes every whole request that has arrived.
+// pipeline takes every whole request that has arrived, as long as the replies can be delivered.
 func (c *conn) pipeline() {
-	for !c.quit {
+	for !c.quit && !c.out.Failed() {
 		args, ok, err := c.in.Next()
 		if err != nil {
 			c.settle()

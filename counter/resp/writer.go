@@ -29,6 +29,9 @@ func (w *Writer) Flush() error {
 	return w.err
 }
 
+// Failed reports whether the connection takes no more replies; Flush gives the reason.
+func (w *Writer) Failed() bool { return w.err != nil }
+
 // Simple writes a simple string, such as OK.
 func (w *Writer) Simple(text string) { w.line('+', text) }
 

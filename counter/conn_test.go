@@ -2,6 +2,7 @@ package counter
 
 import (
 	"bufio"
+	"bytes"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -38,5 +39,28 @@ func TestTalkingStrangerIsClosed(t *testing.T) {
 		}
 		near.Close()
 		<-served
+	})
+}
+
+// Once replies can no longer be delivered, the rest of what was sent is not worked on.
+func TestGoneClientIsNotServedFurther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := service.NewRuntime("counter", nil)
+		s := &Server{cfg: DefaultConfig(), rt: rt, meter: newMeter(rt.Metrics), commands: commandTable(0)}
+		near, far := net.Pipe()
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			newConn(s, far).serve()
+		}()
+		const sent = 1000 // replies of over 1 KiB each, requests that fit into one read
+		if _, err := near.Write(bytes.Repeat([]byte("COMMAND\r\n"), sent)); err != nil {
+			t.Fatal(err)
+		}
+		near.Close()
+		<-served
+		if n := s.meter.requests.Get(); n > sent/2 {
+			t.Errorf("%d of %d requests were answered to nobody", n, sent)
+		}
 	})
 }

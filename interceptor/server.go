@@ -34,6 +34,10 @@ import (
 // counter, so that a sale can be bought from the moment it opens and unknown ids cost little.
 const newSalesPerSecond = 20
 
+// longestSoldOut bounds the part of a polling interval for which the fetched state is believed that
+// nothing is left. Where state is fetched more seldom, the counter is asked in between.
+const longestSoldOut = 250 * time.Millisecond
+
 // retryInterval is the least time between two retries of one user.
 const retryInterval = time.Second
 
@@ -166,7 +170,7 @@ func (s *Server) prepareIdentity() (err error) {
 
 func (s *Server) prepareState() (err error) {
 	l := &s.cfg.Limits
-	s.sales = salestate.New(salestate.Limits{MaxAge: s.cfg.StateMaxAge, SoldOutFor: s.cfg.PollInterval + salestate.VerdictFor})
+	s.sales = salestate.New(salestate.Limits{MaxAge: s.cfg.StateMaxAge, SoldOutFor: min(s.cfg.PollInterval, longestSoldOut) + salestate.VerdictFor})
 	s.hasher = ratelimit.NewHasher()
 	s.seen = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.asked = ratelimit.NewSeen(l.MaxTrackedUsers)

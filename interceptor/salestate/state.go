@@ -22,7 +22,7 @@ const trustedTrip = 200 * time.Millisecond
 type Limits struct {
 	// MaxAge is the age at which the state of sales is no longer known at all.
 	MaxAge time.Duration
-	// SoldOutFor is the age up to which the fetched state is believed that nothing is left: one
+	// SoldOutFor is the age up to which the fetched state is believed that nothing is left: a short
 	// polling interval and VerdictFor.
 	SoldOutFor time.Duration
 }

@@ -27,19 +27,51 @@ type node struct {
 	mu     sync.Mutex
 	closed bool
 	conn   rueidis.Client // nil until first used
+	trying *firstTry      // nil when none is under way
 }
 
-// connect gives the node's connections, which dial when they are used. The first call waits for a
-// first try, at most maxDialTime.
-func (n *node) connect() (rueidis.Client, error) {
+// firstTry is the making of a node's connections; all callers wait for the same one.
+type firstTry struct {
+	done chan struct{}
+	conn rueidis.Client
+	err  error
+}
+
+// connect gives the node's connections, which dial when they are used. The first calls wait for a first
+// try, which takes at most maxDialTime for each of dialling and greeting; a context ends the wait earlier,
+// and then nothing was sent.
+func (n *node) connect(ctx context.Context) (rueidis.Client, error) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.closed {
-		return nil, errClosed
-	}
-	if n.conn != nil {
+	if n.closed || n.conn != nil {
+		defer n.mu.Unlock()
+		if n.closed {
+			return nil, errClosed
+		}
 		return n.conn, nil
 	}
+	if n.trying == nil {
+		n.trying = &firstTry{done: make(chan struct{})}
+		go n.try(n.trying) // close waits for it
+	}
+	t := n.trying
+	n.mu.Unlock()
+	select {
+	case <-t.done:
+		return t.conn, t.err
+	case <-ctx.Done():
+		return nil, &dialError{ctx.Err()}
+	}
+}
+
+func (n *node) try(t *firstTry) {
+	t.conn, t.err = n.open()
+	n.mu.Lock()
+	n.conn, n.trying = t.conn, nil
+	n.mu.Unlock()
+	close(t.done)
+}
+
+func (n *node) open() (rueidis.Client, error) {
 	multiplex := bits.Len(uint(n.cfg.Connections - 1)) // 2^multiplex connections
 	if multiplex == 0 {
 		multiplex = -1 // one; 0 would mean rueidis's own choice
@@ -63,8 +95,7 @@ func (n *node) connect() (rueidis.Client, error) {
 	if conn == nil {
 		return nil, fmt.Errorf("counter %s: %w", n.address, err)
 	}
-	n.conn = conn // it dials again when used, even if the first try failed
-	return conn, nil
+	return conn, nil // it dials again when used, even if the first try failed
 }
 
 // dialError is a connection that was not made: nothing was sent.
@@ -85,6 +116,12 @@ func (n *node) dial(_ context.Context, address string, dialer *net.Dialer, _ *tl
 func (n *node) close() {
 	n.mu.Lock()
 	n.closed = true
+	t := n.trying
+	n.mu.Unlock()
+	if t != nil {
+		<-t.done
+	}
+	n.mu.Lock()
 	conn := n.conn
 	n.mu.Unlock()
 	if conn != nil {

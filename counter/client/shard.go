@@ -150,7 +150,7 @@ func saysNotDone(err error) bool {
 }
 
 func (s *shard) attempt(ctx context.Context, n *node, command []string) (rueidis.RedisMessage, error) {
-	conn, err := n.connect()
+	conn, err := n.connect(ctx)
 	if err != nil {
 		return rueidis.RedisMessage{}, err
 	}

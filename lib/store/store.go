@@ -45,7 +45,8 @@ const (
 type Config struct {
 	// Driver is sqlite or mysql (which also speaks to MariaDB). Default sqlite.
 	Driver string `yaml:"driver"`
-	// Path is the SQLite file; its folder must exist. Only with driver sqlite.
+	// Path is the SQLite file; its folder must exist. A new file is readable by its owner only. Only
+	// with driver sqlite.
 	Path string `yaml:"path"`
 	// DSN is user:password@tcp(host:port)/database. Only with driver mysql. Time zone, time parsing,
 	// character set and SQL mode are set by the store whatever the DSN says.
@@ -121,6 +122,11 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	readDSN, writeDSN, err := d.dsns(cfg)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Driver == SQLite {
+		if err := createFile(cfg.Path); err != nil {
+			return nil, fmt.Errorf("creating the database: %w", err)
+		}
 	}
 	s := &Store{dialect: d, log: log}
 	if s.write, err = connect(ctx, d, writeDSN, d.writers(cfg)); err != nil {

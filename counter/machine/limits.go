@@ -17,9 +17,12 @@ const (
 	MaxRestoreBytes  = 4 << 20    // the JSON of one SALE.RESTORE: ParseRestore refuses
 	MaxRestoreOrders = 20_000     // orders in one SALE.RESTORE: send more in further parts
 	MaxRestoreParts  = 1000       // parts of one restored sale
-	MaxExcessListed  = 1000       // orders that lost a clash of slots and are listed; more are only counted
-	MaxUserFinished  = 100        // finished orders that UserOrders gives, the latest ones
-	MaxPage          = 10_000     // holds in one page of Holds; a higher limit is lowered to it
+	// MaxRestoreRevision bounds the revision of a restored sale, far above any that changes reach and
+	// far below where counting on would overflow: ParseRestore refuses.
+	MaxRestoreRevision = 1 << 53
+	MaxExcessListed    = 1000   // orders that lost a clash of slots and are listed; more are only counted
+	MaxUserFinished    = 100    // finished orders that UserOrders gives, the latest ones
+	MaxPage            = 10_000 // holds in one page of Holds; a higher limit is lowered to it
 
 	// MaxIDAheadMillis is how far id time may run ahead of the highest wall stamp and id floor seen,
 	// which takes 4096 ids a millisecond. Beyond it Reserve answers CodeBusy.

@@ -17,7 +17,7 @@ import (
 // terms, revision and closed flag; until the last one has come it cannot be resumed.
 type Restore struct {
 	Terms sale.Terms `json:"terms"`
-	// Revision is the sale's current one; terms.stock is the current stock.
+	// Revision is the sale's current one, at most MaxRestoreRevision; terms.stock is the current stock.
 	Revision int64 `json:"revision"`
 	// Paused is accepted for completeness: a restored sale opens paused whatever it says.
 	Paused bool `json:"paused"`
@@ -72,6 +72,8 @@ func (r *Restore) Validate() error {
 	switch {
 	case r.Revision < r.Terms.Revision:
 		return refuse("revision", "must not be below terms.revision (%d), is %d", r.Terms.Revision, r.Revision)
+	case r.Revision > MaxRestoreRevision:
+		return refuse("revision", "must be at most %d, is %d: give the sale's current revision in the ledger", int64(MaxRestoreRevision), r.Revision)
 	case r.IDFloor < 0:
 		return refuse("id_floor", "must be an order id")
 	case len(r.Sold) > MaxRestoreOrders:

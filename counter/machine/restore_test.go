@@ -1,7 +1,9 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -160,5 +162,26 @@ func TestParseRestore(t *testing.T) {
 		} else if _, ok := err.(*sale.FieldError); !ok {
 			t.Errorf("%s: %T %v is not a FieldError", what, err, err)
 		}
+	}
+}
+
+// A mistyped revision must leave room for the changes that follow: each of them adds one.
+func TestRestoreBoundsTheRevision(t *testing.T) {
+	for revision, valid := range map[int64]bool{MaxRestoreRevision: true, MaxRestoreRevision + 1: false, math.MaxInt64: false} {
+		sh := newShard(t)
+		r := &Restore{Terms: *terms("a", 10, 0), Revision: revision}
+		err := r.Validate()
+		if !valid {
+			var wrong *sale.FieldError
+			if !errors.As(err, &wrong) || wrong.Field != "revision" {
+				t.Errorf("revision %d: %v, want the field revision refused", revision, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("revision %d: %v", revision, err)
+		}
+		sh.want(Command{Kind: RestoreSale, Restore: r}, CodeOK)
+		sh.want(Command{Kind: ResumeSale, Sale: "a", Revision: revision + 1}, CodeOK)
 	}
 }

@@ -52,7 +52,8 @@ type SalesConfig struct {
 type AccountsConfig struct {
 	// CookieSecure keeps the session cookie off plain HTTP. Default false; set it behind TLS.
 	CookieSecure bool `yaml:"cookie_secure"`
-	// Hashes is how many passwords are hashed at once, at 19 MiB each; 0: one for each CPU.
+	// Hashes is how many passwords are hashed at once, at 19 MiB and a CPU each. Default 0: half as many
+	// as there are CPUs, at least one, so that orders keep their latency while people sign in.
 	Hashes int `yaml:"hashes"`
 	// HashQueue is how many sign-ins may wait for that; further ones are told overloaded. Default 128.
 	HashQueue int `yaml:"hash_queue"`
@@ -148,7 +149,7 @@ func (c *SalesConfig) validate(p *config.Problems) {
 
 func (c *AccountsConfig) validate(p *config.Problems) {
 	if c.Hashes < 0 || c.Hashes > 256 {
-		p.Addf("hashes", "must be 0 (one for each CPU) to 256, is %d", c.Hashes)
+		p.Addf("hashes", "must be 0 (half the CPUs) to 256, is %d", c.Hashes)
 	}
 	if c.HashQueue < 1 || c.HashQueue > 100_000 {
 		p.Addf("hash_queue", "must be 1 to 100000, is %d", c.HashQueue)

@@ -45,10 +45,11 @@ var (
 // may wait is the caller's to bound. A program makes one and shares it.
 type Passwords struct{ slots chan struct{} }
 
-// NewPasswords allows concurrency hashes at once; 0 means one for each CPU.
+// NewPasswords allows concurrency hashes at once; 0 means half as many as there are CPUs, and at
+// least one, so that people who sign in do not slow down those who buy.
 func NewPasswords(concurrency int) *Passwords {
 	if concurrency < 1 {
-		concurrency = runtime.NumCPU()
+		concurrency = max(1, runtime.GOMAXPROCS(0)/2)
 	}
 	return &Passwords{slots: make(chan struct{}, concurrency)}
 }

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -131,6 +132,17 @@ func BenchmarkHashPassword(b *testing.B) {
 	for b.Loop() {
 		if _, err := p.HashPassword(b.Context(), "correct horse"); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// Signing in must leave CPUs to those who buy.
+func TestPasswordsTakeHalfTheCPUs(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for cpus, want := range map[int]int{1: 1, 2: 1, 3: 1, 4: 2, 9: 4} {
+		runtime.GOMAXPROCS(cpus)
+		if got := cap(NewPasswords(0).slots); got != want {
+			t.Errorf("%d CPUs: %d hashes at once, want %d", cpus, got, want)
 		}
 	}
 }

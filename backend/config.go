@@ -21,7 +21,8 @@ type Config struct {
 	Tokens auth.TokenConfig `yaml:"tokens"`
 	// TicketKeys verify the edge's tickets.
 	TicketKeys []auth.SymmetricKey `yaml:"ticket_keys"`
-	// HopKeys verify that a request comes from an edge, and for whom.
+	// HopKeys verify that a request comes from an edge, and for whom. Where they differ from the edges',
+	// or clocks differ by more than 30 s, people who are signed in are told unavailable.
 	HopKeys []auth.SymmetricKey `yaml:"hop_keys"`
 	// Counter needs the operator's password: sales are opened and people banned from here.
 	Counter  client.Config `yaml:"counter"`
@@ -81,7 +82,7 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second
 	writeTimeout      = MaxWait + 15*time.Second
-	idleTimeout       = 90 * time.Second // longer than edges keep idle connections to us
+	idleTimeout       = 90 * time.Second // longer than edges may keep idle connections to us: see MaxIdleTimeout of interceptor/proxy
 )
 
 // DefaultConfig has everything but keys and the database's path.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // shop is a backend that serves, with a real ledger and queue and a counter in memory.
 type shop struct {
 	t       *testing.T
+	log     *slog.Logger
 	dir     string
 	config  backend.Config
 	counter *countertest.Counter
@@ -81,7 +83,12 @@ func testConfig(dir string) backend.Config {
 
 func newShop(t *testing.T, change ...func(*backend.Config)) *shop {
 	t.Helper()
-	s := &shop{t: t, dir: t.TempDir(), counter: countertest.New(time.Now())}
+	return newLoggedShop(t, servicetest.Log(t), change...)
+}
+
+func newLoggedShop(t *testing.T, log *slog.Logger, change ...func(*backend.Config)) *shop {
+	t.Helper()
+	s := &shop{t: t, log: log, dir: t.TempDir(), counter: countertest.New(time.Now())}
 	s.config = testConfig(s.dir)
 	for _, c := range change {
 		c(&s.config)
@@ -101,7 +108,7 @@ func (s *shop) start() {
 	if s.tickets, err = auth.NewKeyring(s.config.TicketKeys); err != nil {
 		t.Fatal(err)
 	}
-	s.runtime = service.NewRuntime("backend", servicetest.Log(t))
+	s.runtime = service.NewRuntime("backend", s.log)
 	s.queue = &scripted{Queue: openQueue(t, s.config.Queue)}
 	server, err := backend.Open(t.Context(), s.config, s.runtime, backend.WithCounter(s.counter), backend.WithQueue(s.queue))
 	if err != nil {

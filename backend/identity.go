@@ -2,6 +2,8 @@ package backend
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -21,6 +23,8 @@ type Identity struct {
 	User  string
 	Name  string
 	Roles []string
+
+	unverified bool // somebody vouched, with a signature that is not valid: see identify
 }
 
 type identityKey struct{}
@@ -34,7 +38,10 @@ func identityOf(ctx context.Context) Identity {
 // signedIn is the identity, or the refusal of a request that has none.
 func signedIn(ctx context.Context) (Identity, error) {
 	who := identityOf(ctx)
-	if who.User == "" {
+	switch {
+	case who.unverified:
+		return who, problem.New(problem.Unavailable, "The shop cannot verify who is asking at the moment. Try again shortly.")
+	case who.User == "":
 		return who, problem.New(problem.Unauthenticated, "Sign in first.")
 	}
 	return who, nil
@@ -52,8 +59,10 @@ func admin(ctx context.Context) (Identity, error) {
 	return who, nil
 }
 
-// identify gives a request the identity that its hop signature vouches for. Headers without a valid
-// signature are worth nothing: the request goes on as nobody's. body is the whole body.
+// identify gives a request the identity that its hop signature vouches for. Headers without a
+// signature are worth nothing: the request goes on as nobody's. With one that is not valid it does so,
+// too, but where an identity is needed it is told unavailable, not to sign in: an edge has verified the
+// buyer, and it is the deployment that is at fault. body is the whole body.
 func (s *Server) identify(r *http.Request, body []byte) *http.Request {
 	signature := r.Header.Get(auth.HeaderHop)
 	if signature == "" {
@@ -67,8 +76,8 @@ func (s *Server) identify(r *http.Request, body []byte) *http.Request {
 	}
 	if err := s.hops.VerifyHop(signature, hop, s.now()); err != nil {
 		s.metrics.badHops.Inc()
-		s.log.Debug("a request's hop signature is refused; it goes on as nobody's", "error", err, "path", r.URL.Path)
-		return r
+		s.complainOfHop(err, r)
+		return r.WithContext(context.WithValue(r.Context(), identityKey{}, Identity{unverified: true}))
 	}
 	if hop.User == "" || sale.CheckUser(hop.User) != nil {
 		return r
@@ -80,6 +89,31 @@ func (s *Server) identify(r *http.Request, body []byte) *http.Request {
 		}
 	}
 	return r.WithContext(context.WithValue(r.Context(), identityKey{}, who))
+}
+
+// hopComplaintEvery is the least time between two complaints of bad hop signatures; the metric
+// bad_hops_total counts all of them.
+const hopComplaintEvery = time.Minute
+
+// complainOfHop tells the operator, now and then, why signatures are refused and what puts it right.
+func (s *Server) complainOfHop(cause error, r *http.Request) {
+	now, last := s.now().UnixMilli(), s.hopComplaint.Load()
+	if last != 0 && now-last < hopComplaintEvery.Milliseconds() || !s.hopComplaint.CompareAndSwap(last, now) {
+		return
+	}
+	s.log.Warn("requests with a hop signature that cannot be verified are told unavailable", "error", cause, "fix", hopFix(cause),
+		"from", cleanID(r.Header.Get(auth.HeaderFrom)), "address", r.RemoteAddr)
+}
+
+func hopFix(cause error) string {
+	switch {
+	case errors.Is(cause, auth.ErrHopTime):
+		return fmt.Sprintf("set the clocks of interceptors and backends by NTP: they may differ by %s", auth.HopSkew)
+	case errors.Is(cause, auth.ErrHopKey), errors.Is(cause, auth.ErrHopSignature):
+		return "give interceptors and backends the same hop_keys, and let nothing between them change requests"
+	default:
+		return "run interceptors and backends of one version, and let nobody else reach the backend"
+	}
 }
 
 // accountUser is an account's user id in every other layer.

@@ -1,6 +1,7 @@
 package backend_test
 
 import (
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -33,12 +34,12 @@ func TestIdentityNeedsTheHop(t *testing.T) {
 		status                       int
 	}{
 		"good":           {s.hops.SignHop(good, time.Now()), "/api/orders?limit=3", "a1", "", 200},
-		"other path":     {s.hops.SignHop(good, time.Now()), "/api/orders?limit=4", "a1", "", 401},
-		"other user":     {s.hops.SignHop(good, time.Now()), "/api/orders?limit=3", "a2", "", 401},
-		"added role":     {s.hops.SignHop(good, time.Now()), "/api/orders?limit=3", "a1", "admin", 401},
-		"other key":      {other.SignHop(good, time.Now()), "/api/orders?limit=3", "a1", "", 401},
-		"too old":        {s.hops.SignHop(good, time.Now().Add(-time.Hour)), "/api/orders?limit=3", "a1", "", 401},
-		"garbage":        {"v1.h1.1.x.y", "/api/orders?limit=3", "a1", "", 401},
+		"other path":     {s.hops.SignHop(good, time.Now()), "/api/orders?limit=4", "a1", "", 503},
+		"other user":     {s.hops.SignHop(good, time.Now()), "/api/orders?limit=3", "a2", "", 503},
+		"added role":     {s.hops.SignHop(good, time.Now()), "/api/orders?limit=3", "a1", "admin", 503},
+		"other key":      {other.SignHop(good, time.Now()), "/api/orders?limit=3", "a1", "", 503},
+		"too old":        {s.hops.SignHop(good, time.Now().Add(-time.Hour)), "/api/orders?limit=3", "a1", "", 503},
+		"garbage":        {"v1.h1.1.x.y", "/api/orders?limit=3", "a1", "", 503},
 		"without a user": {s.hops.SignHop(auth.Hop{Method: "GET", Path: "/api/orders?limit=3"}, time.Now()), "/api/orders?limit=3", "", "", 401},
 	} {
 		a := s.call(nobody, "GET", c.path, nil, auth.HeaderHop, c.signature, auth.HeaderUser, c.user, auth.HeaderRoles, c.roles)
@@ -49,7 +50,42 @@ func TestIdentityNeedsTheHop(t *testing.T) {
 	body := `{"total":5}`
 	signed := auth.Hop{Method: "PUT", Path: "/api/admin/sales/1/stock", Body: []byte(body), User: "a9", Roles: "admin"}
 	s.call(nobody, "PUT", "/api/admin/sales/1/stock", `{"total":50}`, auth.HeaderUser, "a9", auth.HeaderRoles, "admin",
-		auth.HeaderHop, s.hops.SignHop(signed, time.Now())).want(401, "unauthenticated")
+		auth.HeaderHop, s.hops.SignHop(signed, time.Now())).want(503, "unavailable")
+}
+
+// A signature that cannot be verified is the deployment's fault: the buyer is not sent to sign in
+// again, and the operator is told what to put right, once a minute.
+func TestBadHopsAreTheDeploymentsFault(t *testing.T) {
+	var log lines
+	s := newLoggedShop(t, slog.New(slog.NewTextHandler(&log, nil)))
+	hop := auth.Hop{Method: "GET", Path: "/api/orders", User: "a1"}
+	for range 5 {
+		s.call(nobody, "GET", "/api/orders", nil, auth.HeaderUser, "a1",
+			auth.HeaderHop, s.hops.SignHop(hop, time.Now().Add(-time.Hour))).want(503, "unavailable")
+	}
+	s.call(nobody, "GET", "/api/sales", nil, auth.HeaderHop, "nonsense").want(200, "") // needs no identity
+	if got := log.text(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, auth.ErrHopTime.Error()) || !strings.Contains(got, "set the clocks") {
+		t.Errorf("the log says %q", got)
+	}
+}
+
+// lines is a log that tests read while it is written.
+type lines struct {
+	mu      sync.Mutex
+	written []byte
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.written = append(l.written, b...)
+	return len(b), nil
+}
+
+func (l *lines) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.written)
 }
 
 func TestTakeOrder(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"headgate.example/backend/agreement"
@@ -68,6 +69,8 @@ type Server struct {
 	pusher   *agreement.Pusher
 	metrics  *figures
 	auditing chan struct{} // held by the audit that runs
+
+	hopComplaint atomic.Int64 // when bad hop signatures were last complained of, milliseconds; 0: never
 }
 
 // Open connects to the ledger (waiting for it as long as ctx allows), the queue and the counter (which

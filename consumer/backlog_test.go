@@ -26,9 +26,9 @@ func (e *endless) round(of int) {
 	}
 }
 
-func (e *endless) CancelDue(_ context.Context, limit int) (int, error) {
+func (e *endless) CancelDue(_ context.Context, limit int) (store.SweepReport, error) {
 	e.round(0)
-	return limit, nil
+	return store.SweepReport{Cancelled: limit}, nil
 }
 
 func (e *endless) ClaimOutbox(_ context.Context, limit int, _ time.Duration) ([]store.OutboxRow, error) {

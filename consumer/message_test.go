@@ -114,7 +114,9 @@ func (s *sink) WriteOrders(_ context.Context, batch []store.Accepted) (store.Wri
 }
 
 func (s *sink) AddDeadLetter(context.Context, store.DeadLetter) error { s.letters++; return nil }
-func (s *sink) CancelDue(context.Context, int) (int, error)           { return 0, nil }
+func (s *sink) CancelDue(context.Context, int) (store.SweepReport, error) {
+	return store.SweepReport{}, nil
+}
 func (s *sink) Backlog(context.Context) (store.Backlog, error)        { return store.Backlog{}, nil }
 func (s *sink) ClaimParked(context.Context, int, time.Duration) ([]store.ParkedMessage, error) {
 	return nil, nil

@@ -29,8 +29,8 @@ type Ledger interface {
 	OrderLedger
 	ParkedLedger
 	OutboxLedger
-	// CancelDue cancels up to limit unpaid orders past their deadline, and says how many.
-	CancelDue(ctx context.Context, limit int) (int, error)
+	// CancelDue cancels up to limit unpaid orders past their deadline, and pauses sales that it cannot.
+	CancelDue(ctx context.Context, limit int) (store.SweepReport, error)
 	Backlog(ctx context.Context) (store.Backlog, error)
 	Ping(ctx context.Context) error
 }

@@ -4,9 +4,12 @@ import "context"
 
 // sweep cancels a round of orders past their payment deadline.
 func (s *Server) sweep(ctx context.Context) (more bool, err error) {
-	n, err := s.ledger.CancelDue(ctx, s.cfg.SweepBatch)
-	s.meter.swept.Add(n)
-	return n == s.cfg.SweepBatch, err
+	report, err := s.ledger.CancelDue(ctx, s.cfg.SweepBatch)
+	s.meter.swept.Add(report.Cancelled)
+	for _, id := range report.Paused {
+		s.alarm("sold_below_orders", "a sale's sold count lacks units of its orders; the sale is being paused, its orders past their deadlines stay", "sale", id)
+	}
+	return report.Cancelled == s.cfg.SweepBatch, err
 }
 
 // observe reads what waits in the ledger, for the metrics.

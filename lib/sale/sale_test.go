@@ -262,3 +262,17 @@ func FuzzParseTerms(f *testing.F) {
 		}
 	})
 }
+
+// TestNamesHaveNoSpaces: databases disagree on whether spaces at the end of a text count.
+func TestNamesHaveNoSpaces(t *testing.T) {
+	for name, check := range map[string]func(string) error{"user": CheckUser, "key": CheckKey, "sale": CheckSaleID} {
+		if err := check("a1"); err != nil {
+			t.Errorf("%s a1: %v", name, err)
+		}
+		for _, text := range []string{"a1 ", " a1", "a 1", " ", "a1\t"} {
+			if check(text) == nil {
+				t.Errorf("%s %q was accepted", name, text)
+			}
+		}
+	}
+}

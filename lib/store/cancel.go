@@ -16,7 +16,8 @@ import (
 
 // CancelOrder cancels a user's unpaid order: its state, the journal row, the outbox row and the
 // sale's sold count change in one transaction. ErrNotFound: no such order, or another user's.
-// ErrNotCancellable: in any other state; the order is returned with it.
+// ErrNotCancellable: in any other state; the order is returned with it. ErrDiverged: the sale's sold
+// count lacks the order's units; the sale is paused.
 func (s *Store) CancelOrder(ctx context.Context, id sale.OrderID, user string) (Order, error) {
 	var order Order
 	err := s.transact(ctx, func(tx *gorm.DB) error {
@@ -40,37 +41,92 @@ func (s *Store) CancelOrder(ctx context.Context, id sale.OrderID, user string) (
 		order = orders[0]
 		return nil
 	})
+	var diverged *divergedError
+	if errors.As(err, &diverged) {
+		_, pauseErr := s.pauseSale(ctx, diverged)
+		err = errors.Join(err, pauseErr)
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNotCancellable) {
 		err = fmt.Errorf("store: cancelling order %s: %w", id, err)
 	}
 	return order, err
 }
 
+// SweepReport is what one CancelDue did.
+type SweepReport struct {
+	Cancelled int
+	Paused    []string // sales that it paused, with an alarm, because their sold counts have diverged
+}
+
 // CancelDue cancels up to limit (and MaxPage) unpaid orders whose deadline has passed by the
-// database's clock, oldest deadline first, and returns how many. Orders that another transaction is
-// working on are left for the next call.
-func (s *Store) CancelDue(ctx context.Context, limit int) (int, error) {
-	cancelled := 0
-	err := s.transact(ctx, func(tx *gorm.DB) error {
-		cancelled = 0
+// database's clock, oldest deadline first. Orders that another transaction is working on are left for
+// the next call. So are, call after call until somebody repairs it, the orders of a sale whose sold
+// count lacks their units: that sale is paused, and the sweep goes on without it.
+func (s *Store) CancelDue(ctx context.Context, limit int) (SweepReport, error) {
+	var report SweepReport
+	var without []string
+	for {
+		err := s.transact(ctx, func(tx *gorm.DB) (err error) {
+			report.Cancelled, err = s.cancelDue(tx, limit, without)
+			return err
+		})
+		var diverged *divergedError
+		if errors.As(err, &diverged) && !slices.Contains(without, diverged.sale) { // bounded: each sale diverges once
+			var paused bool
+			if paused, err = s.pauseSale(ctx, diverged); paused {
+				report.Paused = append(report.Paused, diverged.sale)
+			}
+			if err == nil {
+				without = append(without, diverged.sale)
+				continue
+			}
+		}
+		if err != nil {
+			report.Cancelled = 0
+			return report, fmt.Errorf("store: cancelling due orders: %w", err)
+		}
+		return report, nil
+	}
+}
+
+// cancelDue is one attempt, in a transaction, that passes over the orders of some sales.
+func (s *Store) cancelDue(tx *gorm.DB, limit int, without []string) (int, error) {
+	now, err := s.now(tx)
+	if err != nil {
+		return 0, err
+	}
+	query := tx.Clauses(skipLocked()).Where("state = ? AND deadline <= ?", sale.Unpaid, now)
+	if len(without) > 0 {
+		query = query.Where("sale_id NOT IN ?", without)
+	}
+	var due []Order
+	err = query.Order("deadline").Limit(page(limit)).Find(&due).Error
+	if err != nil || len(due) == 0 {
+		return 0, err
+	}
+	slices.SortFunc(due, func(a, b Order) int { return cmp.Compare(a.ID, b.ID) })
+	return len(due), freeOrders(tx, due, sale.Cancelled, "not paid before the deadline", now)
+}
+
+// pauseSale pauses a diverged sale in a transaction of its own, so that the order of locks is kept,
+// and reports whether the pause is new. A sale without a row cannot be paused; the log has it.
+func (s *Store) pauseSale(ctx context.Context, diverged *divergedError) (paused bool, err error) {
+	err = s.transact(ctx, func(tx *gorm.DB) error {
 		now, err := s.now(tx)
 		if err != nil {
 			return err
 		}
-		var due []Order
-		err = tx.Clauses(skipLocked()).Where("state = ? AND deadline <= ?", sale.Unpaid, now).
-			Order("deadline").Limit(page(limit)).Find(&due).Error
-		if err != nil || len(due) == 0 {
-			return err
-		}
-		slices.SortFunc(due, func(a, b Order) int { return cmp.Compare(a.ID, b.ID) })
-		cancelled = len(due)
-		return freeOrders(tx, due, sale.Cancelled, "not paid before the deadline", now)
+		paused, err = pauseDiverged(tx, diverged.sale, diverged.why, now)
+		return err
 	})
-	if err != nil {
-		return 0, fmt.Errorf("store: cancelling due orders: %w", err)
+	if errors.Is(err, ErrNotFound) {
+		s.log.Error("orders of a sale that the ledger does not have", "sale", diverged.sale)
+		return false, nil
 	}
-	return cancelled, nil
+	if err != nil {
+		return false, fmt.Errorf("pausing the diverged sale %s: %w", diverged.sale, err)
+	}
+	return paused, nil
 }
 
 // freeOrders moves unpaid orders, whose rows the caller has locked and sorted by id, to a state in
@@ -106,7 +162,7 @@ func freeOrders(tx *gorm.DB, orders []Order, to sale.OrderState, reason string, 
 			return fmt.Errorf("sale %s: lowering the sold count: %w", id, result.Error)
 		}
 		if result.RowsAffected == 0 {
-			return fmt.Errorf("sale %s: the sold count is below the %d units of its own orders", id, freed[id])
+			return &divergedError{id, fmt.Sprintf("the sold count is below the %d units of its own orders: %v", freed[id], ErrDiverged)}
 		}
 	}
 	return nil

@@ -78,6 +78,16 @@ func (s *Store) ListDeadLetters(ctx context.Context, after int64, limit int) ([]
 // letter stands for, becomes a rejected order whose units are given back, unless its id has a row:
 // then only the letter goes. ErrNotFound when there is no such letter or it is discarded already.
 func (s *Store) DiscardDeadLetter(ctx context.Context, id int64, accepted *Accepted) error {
+	for attempt := 1; ; attempt++ {
+		err := s.discard(ctx, id, accepted)
+		if !errors.Is(err, gorm.ErrDuplicatedKey) || attempt == MaxAttempts {
+			return err
+		}
+		// A consumer wrote the order meanwhile: the next look finds its row.
+	}
+}
+
+func (s *Store) discard(ctx context.Context, id int64, accepted *Accepted) error {
 	return s.transact(ctx, func(tx *gorm.DB) error {
 		now, err := s.now(tx)
 		if err != nil {

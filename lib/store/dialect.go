@@ -56,8 +56,8 @@ func (mysqlDialect) dsns(cfg Config) (read, write string, err error) {
 }
 
 // mysqlConfig reads a DSN and sets what the ledger relies on: UTC sessions, times as time.Time,
-// utf8mb4, strict mode, matched rows as affected rows, and time-outs, so that a dead server is
-// noticed. Errors never repeat the DSN: it holds the password.
+// utf8mb4, strict mode, matched rows as affected rows, time-outs, so that a dead server is noticed,
+// and that a connection to a server that has become read-only (a fail-over) leaves the pool. Errors never repeat the DSN: it holds the password.
 func mysqlConfig(dsn string) (*mysqldriver.Config, error) {
 	if dsn == "" {
 		return nil, errors.New("is missing: want user:password@tcp(host:port)/database")
@@ -72,6 +72,7 @@ func mysqlConfig(dsn string) (*mysqldriver.Config, error) {
 	c.ParseTime = true
 	c.Loc = time.UTC
 	c.ClientFoundRows = true
+	c.RejectReadOnly = true
 	c.InterpolateParams = true // one round trip for each statement
 	c.Collation = "utf8mb4_bin"
 	if c.Timeout == 0 {

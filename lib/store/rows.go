@@ -92,25 +92,28 @@ func (b *batchRows) insert(tx *gorm.DB) error {
 	return nil
 }
 
-// pause stops a sale whose guard failed: an alarm, and a pause in the change log unless it does not
-// sell anyway.
-func (w *writer) pause(tx *gorm.DB, id, why string, now time.Time) error {
+// pauseDiverged stops a sale whose guard failed: an alarm, and a pause in the change log unless it
+// does not sell anyway. It reports whether the pause is new.
+func pauseDiverged(tx *gorm.DB, id, why string, now time.Time) (paused bool, err error) {
 	row, err := first[saleRow](tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Where("id = ?", id), "sale")
 	if err != nil {
-		return err
+		return false, err
 	}
 	current, err := row.sale()
 	if err != nil {
-		return err
+		return false, err
 	}
-	if current.Alarm == "" {
+	alarmed := current.Alarm != ""
+	if !alarmed {
 		current.Alarm = clip(why, maxReason)
 	}
-	if current.Intent != IntentOpen {
-		return setSaleAlarm(tx, id, current.Alarm, now)
+	switch {
+	case current.Intent == IntentOpen:
+		return true, storeChanges(tx, &current, []SaleChange{{Command: CommandPause}}, now)
+	case alarmed:
+		return false, nil
 	}
-	w.paused = append(w.paused, id)
-	return storeChanges(tx, &current, []SaleChange{{Command: CommandPause}}, now)
+	return false, setSaleAlarm(tx, id, current.Alarm, now)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

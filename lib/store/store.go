@@ -24,6 +24,9 @@ var (
 	ErrNotCancellable = errors.New("the order is not in a state that can be cancelled")
 	// ErrBusy is a deadlock or lock wait that outlasted every retry.
 	ErrBusy = errors.New("the ledger is busy: the transaction lost against others on every attempt")
+	// ErrDiverged is a sale whose sold count contradicts its orders or its ceiling: it is being paused
+	// with an alarm, and nothing of it was changed.
+	ErrDiverged = errors.New("counter and ledger have diverged")
 )
 
 // The drivers of Config.
@@ -178,9 +181,10 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// Ping asks the database whether it answers, on a connection that could write.
+// Ping asks the database whether it answers. On SQLite it reads: the one connection that writes may
+// be busy with a transaction, which is no reason to look dead.
 func (s *Store) Ping(ctx context.Context) error {
-	pool, err := s.write.DB()
+	pool, err := s.read.DB()
 	if err != nil {
 		return err
 	}

@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
+
+	"headgate.example/lib/sale"
 )
 
 // User is a registered account. Its user id in every other layer is "a" and the decimal ID.
 type User struct {
 	ID           int64  `gorm:"primaryKey"`
-	Name         string // unique, compared byte by byte: callers fold case before
+	Name         string // unique, compared byte by byte: callers fold case before; without spaces, see DESIGN.md
 	PasswordHash string
 	Roles        string // comma separated
 	CreatedAt    time.Time
@@ -21,8 +24,12 @@ type User struct {
 // TableName is the table's name.
 func (User) TableName() string { return "users" }
 
-// CreateUser inserts an account and sets its ID and CreatedAt. ErrDuplicate: the name is taken.
+// CreateUser inserts an account and sets its ID and CreatedAt. ErrDuplicate: the name is taken. A name
+// with a space is a *sale.FieldError.
 func (s *Store) CreateUser(ctx context.Context, user *User) error {
+	if strings.Contains(user.Name, " ") {
+		return &sale.FieldError{Field: "name", Reason: "may not hold spaces"}
+	}
 	return s.transact(ctx, func(tx *gorm.DB) error {
 		now, err := s.now(tx)
 		if err != nil {

@@ -93,10 +93,10 @@ func (s *Store) WriteOrders(ctx context.Context, batch []Accepted) (WriteReport,
 		if err == nil {
 			return WriteReport{Results: w.results, Attempts: attempt, Paused: w.paused}, nil
 		}
-		var over *overCeilingError
+		var diverged *divergedError
 		switch {
-		case errors.As(err, &over):
-			w.diverged[over.sale] = over.Error()
+		case errors.As(err, &diverged):
+			w.diverged[diverged.sale] = diverged.why
 			continue // bounded: each sale diverges once
 		case errors.Is(err, gorm.ErrDuplicatedKey):
 			w.checkSlots = true // an id that another consumer wrote meanwhile, or a slot: look which
@@ -112,15 +112,12 @@ func (s *Store) WriteOrders(ctx context.Context, batch []Accepted) (WriteReport,
 	}
 }
 
-// overCeilingError is the failed guard of one sale; its transaction is rolled back.
-type overCeilingError struct {
-	sale  string
-	units int64
-}
+// divergedError is the failed guard of one sale; its transaction is rolled back.
+type divergedError struct{ sale, why string }
 
-func (e *overCeilingError) Error() string {
-	return fmt.Sprintf("%d more units would exceed the stock ceiling: counter and ledger have diverged", e.units)
-}
+func (e *divergedError) Error() string { return fmt.Sprintf("sale %s: %s", e.sale, e.why) }
+
+func (e *divergedError) Is(target error) bool { return target == ErrDiverged }
 
 // writer is one WriteOrders. What an attempt learns is thrown away with it, except diverged and
 // checkSlots.
@@ -329,8 +326,12 @@ func (w *writer) raiseSold(tx *gorm.DB, now time.Time) error {
 	}
 	for _, id := range sortedKeys(touched) {
 		if why, ok := w.diverged[id]; ok {
-			if err := w.pause(tx, id, why, now); err != nil {
+			paused, err := pauseDiverged(tx, id, why, now)
+			if err != nil {
 				return err
+			}
+			if paused {
+				w.paused = append(w.paused, id)
 			}
 			continue
 		}
@@ -339,7 +340,7 @@ func (w *writer) raiseSold(tx *gorm.DB, now time.Time) error {
 			return fmt.Errorf("sale %s: raising the sold count: %w", id, result.Error)
 		}
 		if result.RowsAffected == 0 {
-			return &overCeilingError{sale: id, units: touched[id]}
+			return &divergedError{id, fmt.Sprintf("%d more units would exceed the stock ceiling: %v", touched[id], ErrDiverged)}
 		}
 	}
 	return nil

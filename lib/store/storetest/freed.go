@@ -42,19 +42,19 @@ func testSweep(t *testing.T, s *store.Store) {
 	write(t, s, []store.Accepted{a, b, c}, store.Written, store.Written, store.Written)
 	swept := 0
 	servicetest.Eventually(t, 10*time.Second, "both due orders are cancelled", func() bool {
-		n, err := s.CancelDue(ctx, 1)
+		report, err := s.CancelDue(ctx, 1)
 		must(t, err)
-		if n > 1 {
-			t.Fatalf("CancelDue(1) cancelled %d", n)
+		if report.Cancelled > 1 {
+			t.Fatalf("CancelDue(1) cancelled %d", report.Cancelled)
 		}
-		swept += n
+		swept += report.Cancelled
 		return swept == 2
 	})
 	state(t, s, a.Order, sale.Cancelled)
 	state(t, s, b.Order, sale.Cancelled)
 	state(t, s, c.Order, sale.Unpaid)
-	if n, err := s.CancelDue(ctx, 100); n != 0 || err != nil {
-		t.Fatalf("a second sweep cancelled %d, %v", n, err)
+	if again, err := s.CancelDue(ctx, 100); again.Cancelled != 0 || err != nil {
+		t.Fatalf("a second sweep: %+v, %v", again, err)
 	}
 	CheckSale(t, s, soon, a.Order, b.Order)
 	CheckSale(t, s, later, c.Order)

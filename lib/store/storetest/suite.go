@@ -108,6 +108,11 @@ func testUsers(t *testing.T, s *store.Store) {
 	}
 	again := store.User{Name: "ada"}
 	wantError(t, s.CreateUser(ctx, &again), store.ErrDuplicate)
+	var refused *sale.FieldError
+	spaced := store.User{Name: "ada "} // MySQL would take it for ada
+	if err := s.CreateUser(ctx, &spaced); !errors.As(err, &refused) || refused.Field != "name" {
+		t.Fatalf("a name with a space: %v, want a refusal that names the field", err)
+	}
 	other := store.User{Name: "Ada"}
 	must(t, s.CreateUser(ctx, &other)) // names are compared byte by byte
 	for what, find := range map[string]func() (store.User, error){

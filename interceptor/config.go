@@ -36,7 +36,9 @@ type Config struct {
 	Limits Limits           `yaml:"limits"`
 	// TrustedProxies are addresses or CIDRs whose X-Forwarded-For is believed. Default: none.
 	TrustedProxies []string `yaml:"trusted_proxies"`
-	// PollInterval is the time between two fetches of sale state and rules. Default 250ms.
+	// PollInterval is the time between two fetches of sale state and rules. Default 250ms. The rules are
+	// asked for once before serving; until the counter has told them, routes with roles and the writes of
+	// people who are signed in are answered with `unavailable`. Then the last known ones hold.
 	PollInterval time.Duration `yaml:"poll_interval"`
 	// StateMaxAge is the age of the fetched sale state at which new orders are answered with
 	// `unavailable`. Default 3s.
@@ -79,7 +81,9 @@ type Limits struct {
 	// UserBurst is the other calls at once of one user. Default 20.
 	UserBurst int `yaml:"user_burst"`
 	// MaxTrackedUsers bounds each map of users. Beyond it, users that are not tracked yet are answered
-	// with `overloaded` until budgets have refilled. Default 1,000,000 (about 40 MB a map when full).
+	// with `overloaded` until budgets have refilled; and beyond half of it, buyers in sales older than the
+	// last of those forgotten are put to the counter once each, instead of being refused here. Default
+	// 1,000,000 (about 40 MB a map when full).
 	MaxTrackedUsers int `yaml:"max_tracked_users"`
 }
 
@@ -94,7 +98,9 @@ type Listener struct {
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// HeaderBytes bounds the header of a request; more is answered 431. Default 8192.
 	HeaderBytes int `yaml:"header_bytes"`
-	// MaxConnections bounds the open connections, each of which costs about 20 KB. Default 16384.
+	// MaxConnections bounds the open connections, each of which costs about 20 KB; further ones are
+	// answered with `overloaded` and closed. The process needs as many file descriptors, and a few
+	// hundred more. Default 16384.
 	MaxConnections int `yaml:"max_connections"`
 	// RequestsPerConnection closes a connection after so many. Default 100,000.
 	RequestsPerConnection int `yaml:"requests_per_connection"`

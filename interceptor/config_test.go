@@ -53,6 +53,7 @@ func TestWrongConfigsNameFieldAndLine(t *testing.T) {
 		"upstreams: [{name: backend, address: nowhere}]":                                                                           "upstreams[0].address: must be host:port",
 		"upstreams: [{name: other, address: 'a:1'}]":                                                                               `routes[0].upstream: "backend" is not the name`,
 		"upstreams: [{name: backend, address: 'a:1', timeout: 1s, max_wait: 2s}]":                                                  "upstreams[0].max_wait: must be at most timeout (1s)",
+		"upstreams: [{name: backend, address: 'a:1', idle_timeout: 90s}]":                                                          "upstreams[0].idle_timeout: must be 100ms to 1m20s",
 		"routes: [{name: x, path: x, methods: [GET], upstream: backend}]":                                                          "routes[0].path: must start with a slash",
 		"routes: [{name: x, path: /x, methods: [BREW], upstream: backend}]":                                                        "routes[0].methods[0]: must be GET",
 		"routes: [{name: x, path: /x, upstream: backend}]":                                                                         "routes[0].methods: must name at least one",

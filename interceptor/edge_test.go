@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
 	"headgate.example/lib/service"
@@ -112,9 +113,16 @@ func newEdge(t *testing.T, change func(*Config)) *edge {
 
 func newLoggedEdge(t *testing.T, log *slog.Logger, change func(*Config)) *edge {
 	t.Helper()
+	return newPreparedEdge(t, log, change, func(*fakeCounter) {})
+}
+
+// newPreparedEdge starts an edge whose counter is as prepare leaves it.
+func newPreparedEdge(t *testing.T, log *slog.Logger, change func(*Config), prepare func(*fakeCounter)) *edge {
+	t.Helper()
 	clock := newFakeClock()
 	e := &edge{t: t, cfg: testConfig(), clock: clock, counter: newFakeCounter(clock), shop: &shop{handler: take}}
 	e.counter.open("1", 1000, 1)
+	prepare(e.counter)
 	e.shop.Server = httptest.NewServer(e.shop)
 	t.Cleanup(e.shop.Close)
 	e.cfg.Upstreams[0].Address = strings.TrimPrefix(e.shop.URL, "http://")
@@ -185,6 +193,9 @@ func openForBenchmark(b *testing.B, cfg Config, clock *fakeClock, counter Counte
 	}
 	s, err := Open(b.Context(), cfg, service.NewRuntime("interceptor", nil), WithClock(clock.Now), WithCounter(counter))
 	if err != nil {
+		b.Fatal(err)
+	}
+	if err := s.rules.Apply(client.Rules{Full: true}); err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = s.listener.Close(); s.cancelWork() })

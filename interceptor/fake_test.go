@@ -1,6 +1,7 @@
 package interceptor
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -43,12 +44,13 @@ type fakeCounter struct {
 	away     error                                 // answered to everything
 	onCall   func(command string, id sale.OrderID) // called without the lock
 	failOnce map[string]error                      // by command
+	failing  map[string]error                      // by command
 	reserves int
 	lists    int
 }
 
 func newFakeCounter(clock *fakeClock) *fakeCounter {
-	return &fakeCounter{clock: clock, sales: map[string]*sale.Info{}, holds: map[sale.OrderID]*client.Hold{}, next: 4096, failOnce: map[string]error{}}
+	return &fakeCounter{clock: clock, sales: map[string]*sale.Info{}, holds: map[sale.OrderID]*client.Hold{}, next: 4096, failOnce: map[string]error{}, failing: map[string]error{}}
 }
 
 // open puts a sale on, open from now on.
@@ -67,7 +69,7 @@ func (f *fakeCounter) change(do func()) {
 
 func (f *fakeCounter) enter(command string, id sale.OrderID) error {
 	f.mu.Lock()
-	call, away, once := f.onCall, f.away, f.failOnce[command]
+	call, away, once := f.onCall, f.away, cmp.Or(f.failOnce[command], f.failing[command])
 	delete(f.failOnce, command)
 	f.mu.Unlock()
 	if call != nil {
@@ -224,6 +226,12 @@ func (f *fakeCounter) rule(r client.Rule) {
 		r.Index = int64(len(f.rules)) + 1
 		f.rules = append(f.rules, r)
 	})
+}
+
+// reserved counts the calls of RESERVE.
+func (f *fakeCounter) reserved() (n int) {
+	f.change(func() { n = f.reserves })
+	return n
 }
 
 // confirmed counts confirmed orders.

@@ -100,10 +100,19 @@ func (s *Server) passBack(x *exchange, resp *fasthttp.Response) {
 	out.SkipBody = x.ctx.Request.Header.IsHead()
 	proxy.CopyResponse(out, resp)
 	status := resp.StatusCode()
-	if (status == fasthttp.StatusTooManyRequests || status == fasthttp.StatusServiceUnavailable) && len(out.Header.Peek("Retry-After")) == 0 {
+	if (status == fasthttp.StatusTooManyRequests || status == fasthttp.StatusServiceUnavailable) && !tellsToWait(out.Header.Peek("Retry-After")) {
 		out.Header.Set("Retry-After", strconv.Itoa(jitter(1)))
 	}
 	x.code = string(resp.Header.Peek(problem.HeaderCode))
+}
+
+// tellsToWait reports whether a Retry-After holds a client off at all: it is a date, or a second or more.
+func tellsToWait(retryAfter []byte) bool {
+	if seconds, err := strconv.Atoi(string(retryAfter)); err == nil {
+		return seconds >= 1
+	}
+	_, err := fasthttp.ParseHTTPDate(retryAfter)
+	return err == nil
 }
 
 // orderForwarder hands one order to the route's upstream. It lives as long as the purchase.
@@ -177,11 +186,12 @@ func (s *Server) reserve(x *exchange) bool {
 		Sale: saleID, User: user, Quantity: x.form.quantity, Stated: x.form.stated, Key: x.form.key, Ticket: x.form.ticket,
 	})
 	s.figures.purchases.UpdateDuration(began)
-	switch {
+	switch now := s.sales.Wall(s.now().UnixMilli()); {
 	case a.Reserved:
-		s.seen.Add(x.pressKey)
+		s.seen.Add(x.pressKey, now)
+		s.asked.Drop(x.pressKey) // what it refused before says nothing of this order
 	case a.CounterSaid && a.Code != problem.LimitReached: // which says that there are orders, under other keys
-		s.asked.Add(x.pressKey)
+		s.asked.Add(x.pressKey, now)
 	}
 	switch {
 	case a.Accepted:

@@ -20,10 +20,10 @@ const sweepInterval = 10 * time.Second
 
 // poll keeps the copies of sale state and rules fresh until ctx ends. The two do not wait for each
 // other: rules come from the control shard only, sale state from all.
-func (s *Server) poll(ctx context.Context) {
+func (s *Server) poll(ctx context.Context, pollRules func(context.Context)) {
 	var group sync.WaitGroup
 	group.Go(func() { s.every(ctx, s.cfg.PollInterval, s.pollSales()) })
-	group.Go(func() { s.every(ctx, s.cfg.PollInterval, s.pollRules()) })
+	group.Go(func() { s.every(ctx, s.cfg.PollInterval, pollRules) })
 	group.Go(func() { s.every(ctx, sweepInterval, func(context.Context) { s.sweep() }) })
 	group.Wait()
 }

@@ -18,7 +18,12 @@ import (
 func (s *Server) Run(ctx context.Context) error {
 	pollCtx, stopPolling := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	group.Go(func() { s.poll(pollCtx) })
+	// Before the first request is served, so that revocations and bans hold for it. Where the counter
+	// is away, which takes its time-out at most, what they protect is refused until it answers: see
+	// checkToken.
+	pollRules := s.pollRules()
+	pollRules(ctx)
+	group.Go(func() { s.poll(pollCtx, pollRules) })
 	served := make(chan error, 1)
 	group.Go(func() { served <- s.http.Serve(s.listener) })
 	s.rt.Health.SetReady(true)
@@ -36,6 +41,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stopPolling()
 	s.cancelWork()
 	group.Wait()
+	s.listener.wait()
 	s.release()
 	return err
 }
@@ -77,6 +83,12 @@ func (s *Server) registerHealth() {
 			return errors.New("the counter has not answered yet")
 		case age > s.cfg.StateMaxAge:
 			return fmt.Errorf("the counter last answered %s ago", age.Round(time.Millisecond))
+		}
+		return nil
+	})
+	s.rt.Health.Register("rules", service.Degraded, func(context.Context) error {
+		if !s.rules.Known() {
+			return errors.New("the counter has not told its rules yet: routes with roles, and writes of people who are signed in, are refused")
 		}
 		return nil
 	})

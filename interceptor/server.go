@@ -53,7 +53,7 @@ type Server struct {
 	rt       *service.Runtime
 	clock    func() time.Time
 	opened   time.Time
-	listener net.Listener
+	listener *limitedListener
 	http     *fasthttp.Server
 	close    func() // of what Open made; nil for an injected counter
 
@@ -141,7 +141,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 		s.release()
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	s.listener = newPatientListener(listener, rt.Log)
+	s.listener = newLimitedListener(newPatientListener(listener, rt.Log), cfg.Server.MaxConnections, s.fullAnswer)
 	s.registerHealth()
 	s.registerGauges()
 	s.work, s.cancelWork = context.WithCancel(context.Background())
@@ -245,7 +245,7 @@ func (s *Server) prepareServer() {
 		IdleTimeout:                  c.IdleTimeout,
 		ReadBufferSize:               c.HeaderBytes,
 		MaxRequestBodySize:           maxBody,
-		Concurrency:                  c.MaxConnections,
+		Concurrency:                  2 * c.MaxConnections, // the listener bounds; a closed connection's worker may linger
 		MaxRequestsPerConn:           c.RequestsPerConnection,
 		NoDefaultServerHeader:        true,
 		NoDefaultContentType:         true,

@@ -71,10 +71,10 @@ var bearer = []byte("Bearer ")
 
 // checkToken finds out who is asking.
 func (s *Server) checkToken(x *exchange) bool {
-	if x.route.auth == AuthNone {
-		return false
-	}
 	header := &x.ctx.Request.Header
+	if x.route.auth == AuthNone {
+		return s.checkOrigin(x)
+	}
 	token, fromCookie := header.Peek("Authorization"), false
 	if len(token) > 0 {
 		if len(token) <= len(bearer) || !bytes.EqualFold(token[:len(bearer)], bearer) {
@@ -95,10 +95,30 @@ func (s *Server) checkToken(x *exchange) bool {
 		return s.noIdentity(x, tokenDetail(err))
 	}
 	if fromCookie && !x.isRead() && !sameOrigin(header.Peek("Origin"), header.Host()) {
-		return x.refuse(s, problem.Forbidden, "Origin: a write with the session cookie must come from the shop's own page.")
+		return x.refuse(s, problem.Forbidden, foreignOrigin)
+	}
+	if !s.rules.Known() && (len(x.route.Roles) > 0 || !x.isRead()) {
+		return x.refuse(s, problem.Unavailable, "It is not known at the moment which sign-ins are revoked.")
 	}
 	x.identity = identity
 	return false
+}
+
+const foreignOrigin = "Origin: a write with the session cookie must come from the shop's own page."
+
+// checkOrigin refuses writes of foreign pages where no token is asked for: signing in and out sets the
+// session cookie, which browsers keep off the request of a foreign page but take from its answer.
+// Programs, which send neither Origin nor cookie, pass.
+func (s *Server) checkOrigin(x *exchange) bool {
+	if x.isRead() {
+		return false
+	}
+	header := &x.ctx.Request.Header
+	origin := header.Peek("Origin")
+	if len(origin) == 0 && len(header.Cookie(auth.CookieName)) == 0 || sameOrigin(origin, header.Host()) {
+		return false
+	}
+	return x.refuse(s, problem.Forbidden, foreignOrigin)
 }
 
 // noIdentity refuses, unless the route admits anybody.
@@ -255,10 +275,12 @@ func (s *Server) checkSaleState(x *exchange) bool {
 }
 
 // mayHaveOrdered reports whether the user may have an order in this sale without this node knowing: the
-// sale is older than the node, which forgets when it restarts, and the counter has not refused the
-// user since. A local refusal would then be false, so that the counter is asked, once.
+// sale is older than what the node remembers, which forgets when it restarts and when more than
+// max_tracked_users/2 others have ordered, and the counter has not refused the user since. A local
+// refusal would then be false, so that the counter is asked, once.
 func (s *Server) mayHaveOrdered(x *exchange, since int64) bool {
-	return since < s.sales.Wall(s.opened.UnixMilli()) && !s.asked.Has(x.pressKey)
+	until, forgot := s.seen.ForgotUntil(x.pressKey)
+	return (since < s.sales.Wall(s.opened.UnixMilli()) || forgot && since <= until) && !s.asked.Has(x.pressKey)
 }
 
 // checkOwner makes sure that the user's state is kept here.

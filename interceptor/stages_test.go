@@ -227,6 +227,16 @@ func TestUpstreamFailures(t *testing.T) {
 	if a := e.send("GET", "/", ""); a.status != 503 || a.header.Get("Retry-After") == "" {
 		t.Errorf("503 without Retry-After was passed on as it is: %d %v", a.status, a.header)
 	}
+	for told, want := range map[string]string{"0": "", "-1": "", "soon": "", "7": "7", "Wed, 21 Oct 2065 07:28:00 GMT": "Wed, 21 Oct 2065 07:28:00 GMT"} {
+		e.shop.handle(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", told)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+		got := e.send("GET", "/", "").header.Get("Retry-After")
+		if want != "" && got != want || want == "" && got != "1" && got != "2" {
+			t.Errorf("Retry-After: %s was passed on as %q", told, got)
+		}
+	}
 	e.shop.handle(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 4096)) })
 	e.refused(e.send("GET", "/", ""), 503, "unavailable")
 	e.shop.handle(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })

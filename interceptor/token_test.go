@@ -161,6 +161,27 @@ func TestCookieWritesNeedTheShopsOrigin(t *testing.T) {
 	e.refused(e.send("POST", "/api/sales/1/orders", "", "Cookie", cookie, "Origin", "https://"+host), 409, "already_ordered")
 }
 
+// Signing out and in sets the session cookie: no foreign page may have that done, with or without the
+// cookie (which a browser keeps off requests of foreign pages).
+func TestForeignPagesDoNotSignAnybodyOutOrIn(t *testing.T) {
+	e := newEdge(t, nil)
+	host := e.server.Addr()
+	cookie := "headgate_token=" + e.token("a1")
+	for _, target := range []string{"/api/logout", "/api/login", "/api/register"} {
+		e.refused(e.send("POST", target, "", "Origin", "http://evil.example"), 403, "forbidden")
+		e.refused(e.send("POST", target, "", "Origin", "null"), 403, "forbidden")
+		e.refused(e.send("POST", target, "", "Cookie", cookie), 403, "forbidden")
+		for _, headers := range [][]string{nil, {"Origin", "http://" + host}, {"Origin", "http://" + host, "Cookie", cookie}} {
+			if a := e.send("POST", target, "", headers...); a.status != 200 {
+				t.Errorf("%s with %v: %d %s", target, headers, a.status, a.text)
+			}
+		}
+	}
+	if a := e.send("GET", "/", "", "Origin", "http://evil.example", "Cookie", cookie); a.status != 200 {
+		t.Errorf("reading: %d %s", a.status, a.text)
+	}
+}
+
 func TestSameOrigin(t *testing.T) {
 	for _, c := range []struct {
 		origin, host string

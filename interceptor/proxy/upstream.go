@@ -18,6 +18,9 @@ const (
 	MaxUpstreams   = 32
 	MaxConnections = 16_384
 	MaxTimeout     = 5 * time.Minute
+	// MaxIdleTimeout bounds IdleTimeout: our backend closes idle connections after 90 s, and one that
+	// both ends close at the same moment costs a write its outcome.
+	MaxIdleTimeout = 80 * time.Second
 )
 
 // responseHeaderBytes bounds the header of an upstream's answer.
@@ -37,7 +40,8 @@ type Config struct {
 	MaxLongPolls int `yaml:"max_long_polls"`
 	// MaxWait is how long a request waits for a connection when all are busy. Default 1s.
 	MaxWait time.Duration `yaml:"max_wait"`
-	// IdleTimeout closes unused connections; shorter than the upstream's own. Default 30s.
+	// IdleTimeout closes unused connections; shorter than the upstream's own (90s in our backend), at
+	// most MaxIdleTimeout. Default 30s.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// MaxResponseBytes bounds the body of an answer; a longer one is taken for a failure. Default 4 MiB.
 	MaxResponseBytes int `yaml:"max_response_bytes"`
@@ -86,8 +90,8 @@ func (c *Config) Validate(p *config.Problems) {
 	if c.MaxWait < 0 || c.MaxWait > c.Timeout {
 		p.Addf("max_wait", "must be at most timeout (%s), is %s", c.Timeout, c.MaxWait)
 	}
-	if c.IdleTimeout < 100*time.Millisecond || c.IdleTimeout > 10*time.Minute {
-		p.Addf("idle_timeout", "must be 100ms to 10m, is %s", c.IdleTimeout)
+	if c.IdleTimeout < 100*time.Millisecond || c.IdleTimeout > MaxIdleTimeout {
+		p.Addf("idle_timeout", "must be 100ms to %s, and below the time after which the upstream closes idle connections (our backend: 90s), is %s", MaxIdleTimeout, c.IdleTimeout)
 	}
 	for _, f := range []struct {
 		field string

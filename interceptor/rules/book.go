@@ -24,6 +24,7 @@ type Book struct {
 
 // page is one immutable state of a Book.
 type page struct {
+	known     bool // an answer was applied, ever
 	index     int64
 	users     map[string]int64       // until, milliseconds; 0 is for good
 	addresses map[netip.Prefix]int64 // until; single addresses have all bits
@@ -44,6 +45,10 @@ func NewBook(maxRules int) *Book {
 // Index is what to ask RULES since.
 func (b *Book) Index() int64 { return b.current.Load().index }
 
+// Known reports whether there was an answer of RULES yet. Before the first, that somebody is not named
+// here means nothing.
+func (b *Book) Known() bool { return b.current.Load().known }
+
 // Len is the number of rules kept.
 func (b *Book) Len() int { return b.current.Load().size() }
 
@@ -54,14 +59,14 @@ func (b *Book) Apply(r client.Rules) error {
 	defer b.mu.Unlock()
 	old := b.current.Load()
 	if !r.Full && len(r.Changes) == 0 {
-		if r.Index != old.index {
+		if r.Index != old.index || !old.known {
 			next := *old
-			next.index = r.Index
+			next.known, next.index = true, r.Index
 			b.current.Store(&next)
 		}
 		return nil
 	}
-	next := &page{index: r.Index, users: map[string]int64{}, addresses: map[netip.Prefix]int64{}, revoked: map[string]int64{}}
+	next := &page{known: true, index: r.Index, users: map[string]int64{}, addresses: map[netip.Prefix]int64{}, revoked: map[string]int64{}}
 	if !r.Full {
 		maps.Copy(next.users, old.users)
 		maps.Copy(next.addresses, old.addresses)
@@ -80,32 +85,38 @@ func (b *Book) Apply(r client.Rules) error {
 }
 
 func (b *Book) apply(p *page, r client.Rule) error {
-	if !r.Removed && p.size() >= b.maxRules {
-		return fmt.Errorf("rule %d (%s): left out, %d rules are kept already", r.Index, r.Kind, b.maxRules)
-	}
+	room, taken := p.size() < b.maxRules, false
 	switch r.Kind {
 	case client.RuleUser:
-		put(p.users, r.Value, r.Until, r.Removed)
+		taken = put(p.users, r.Value, r.Until, r.Removed, room)
 	case client.RuleAddress:
 		prefix, err := ParseAddress(r.Value)
 		if err != nil {
 			return fmt.Errorf("rule %d: %w", r.Index, err)
 		}
-		put(p.addresses, prefix, r.Until, r.Removed)
+		taken = put(p.addresses, prefix, r.Until, r.Removed, room)
 	case client.RuleToken:
-		put(p.revoked, r.Value, r.Before, r.Removed)
+		taken = put(p.revoked, r.Value, r.Before, r.Removed, room)
 	default:
 		return fmt.Errorf("rule %d: kind %q is not known to this version", r.Index, r.Kind)
+	}
+	if !taken {
+		return fmt.Errorf("rule %d (%s): left out, %d rules are kept already", r.Index, r.Kind, b.maxRules)
 	}
 	return nil
 }
 
-func put[K comparable](m map[K]int64, key K, value int64, removed bool) {
+// put changes a map as a rule says; false: it is a new rule and there is no room.
+func put[K comparable](m map[K]int64, key K, value int64, removed, room bool) bool {
 	if removed {
 		delete(m, key)
-		return
+		return true
+	}
+	if _, there := m[key]; !there && !room {
+		return false
 	}
 	m[key] = value
+	return true
 }
 
 // purge drops bans that are over. Revocations have no end that an edge could know.

@@ -80,6 +80,46 @@ func TestWrongRulesDoNotHideOthers(t *testing.T) {
 	}
 }
 
+// A full book takes no new rules, but what it has can still be changed and lifted.
+func TestFullBookTakesUpdates(t *testing.T) {
+	b := NewBook(3)
+	rules := func(until int64, removed bool) []client.Rule {
+		return []client.Rule{
+			{Kind: client.RuleUser, Value: "a1", Until: until, Removed: removed},
+			{Kind: client.RuleAddress, Value: "10.0.0.0/8", Until: until, Removed: removed},
+			{Kind: client.RuleToken, Value: "a1", Before: until, Removed: removed},
+		}
+	}
+	banned := func(now int64) bool {
+		return b.UserBanned("a1", now) && b.AddressBanned(netip.MustParseAddr("10.1.1.1"), now)
+	}
+	if err := b.Apply(client.Rules{Full: true, Changes: rules(50, false)}); err != nil || banned(60) {
+		t.Fatalf("%v, banned %v", err, banned(60))
+	}
+	if err := b.Apply(client.Rules{Index: 2, Changes: rules(100, false)}); err != nil || !banned(60) || b.RevokedBefore("a1") != 100 {
+		t.Errorf("updates: %v, banned %v, revoked before %d", err, banned(60), b.RevokedBefore("a1"))
+	}
+	if err := b.Apply(client.Rules{Index: 3, Changes: []client.Rule{{Kind: client.RuleToken, Value: "a2", Before: 1}}}); err == nil || b.Len() != 3 {
+		t.Errorf("a rule beyond the bound: %v, %d rules", err, b.Len())
+	}
+	if err := b.Apply(client.Rules{Index: 4, Changes: rules(0, true)}); err != nil || b.Len() != 0 {
+		t.Errorf("lifted: %v, %d rules", err, b.Len())
+	}
+}
+
+// Not having been told any rules is not the same as there being none.
+func TestKnown(t *testing.T) {
+	for name, r := range map[string]client.Rules{"full": {Full: true}, "full with rules": {Full: true, Index: 1, Changes: []client.Rule{{Kind: client.RuleUser, Value: "a"}}}, "delta": {}} {
+		b := NewBook(3)
+		if b.Known() {
+			t.Errorf("%s: known before the answer", name)
+		}
+		if _ = b.Apply(r); !b.Known() {
+			t.Errorf("%s: not known after the answer", name)
+		}
+	}
+}
+
 func TestLookUpsAllocateNothing(t *testing.T) {
 	b := NewBook(10)
 	_ = b.Apply(client.Rules{Full: true, Changes: []client.Rule{

@@ -81,6 +81,10 @@ func (c *Config) Validate(p *config.Problems) {
 	between(p, "outbox_concurrency", c.OutboxConcurrency, 1, MaxOutboxConcurrency)
 	between(p, "sweep_interval", c.SweepInterval, time.Millisecond, 10*time.Minute)
 	between(p, "sweep_batch", c.SweepBatch, 1, store.MaxPage)
+	if round := c.releaseRound(); round > maxReleaseRound {
+		p.Addf("outbox_concurrency", "a round of %d outbox rows, each waiting up to counter.timeout (%s), may take %s: raise it, or lower outbox_batch, until that is at most %s",
+			c.OutboxBatch, c.Counter.Timeout, round, maxReleaseRound)
+	}
 	if c.Counter.Timeout >= c.Service.DrainFor {
 		p.Addf("service.drain_for", "must be longer than counter.timeout (%s), so that the last batch can finish; is %s", c.Counter.Timeout, c.Service.DrainFor)
 	}

@@ -307,6 +307,9 @@ func TestConfig(t *testing.T) {
 		"database.path":     func(c *consumer.Config) { c.Database.Path = "" },
 		"queue.driver":      func(c *consumer.Config) { c.Queue.Driver = "carrier pigeon" },
 		"outbox_batch":      func(c *consumer.Config) { c.OutboxBatch = 0 },
+		"outbox_concurrency": func(c *consumer.Config) { // a round of over ten minutes
+			c.OutboxBatch, c.OutboxConcurrency, c.Counter.Timeout, c.Service.DrainFor = 1000, 16, 10*time.Second, time.Minute
+		},
 	} {
 		c := good
 		spoil(&c)

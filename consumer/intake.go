@@ -24,14 +24,18 @@ var (
 	errUnacknowledged = errors.New("the queue does not take acknowledgements")
 )
 
+// take works off the deliveries of one Receive. An error ends the subscription, which gives back what
+// is not settled.
+type take func(drain, work context.Context, sub queue.Subscription, deliveries []queue.Delivery) error
+
 // intake keeps a subscription open and works off its batches until drain is done. work ends later: it
 // bounds what has been begun.
-func (s *Server) intake(drain, work context.Context) error {
+func (s *Server) intake(drain, work context.Context, topic string, options queue.SubscribeOptions, do take) error {
 	pause := s.newPause(drain)
 	for {
-		sub, err := s.queue.Subscribe(work, Topic, queue.SubscribeOptions{BatchSize: s.cfg.BatchSize, Linger: s.cfg.Linger, Prefetch: 2 * s.cfg.BatchSize})
+		sub, err := s.queue.Subscribe(work, topic, options)
 		if err == nil {
-			err = s.consume(drain, work, sub, pause)
+			err = s.consume(drain, work, sub, pause, do)
 			if closeErr := sub.Close(); closeErr != nil {
 				s.log.Warn("closing the subscription", "error", closeErr)
 			}
@@ -42,7 +46,7 @@ func (s *Server) intake(drain, work context.Context) error {
 		case errors.Is(err, queue.ErrClosed):
 			return fmt.Errorf("consumer: the queue was closed under it: %w", err)
 		}
-		s.log.Warn("subscribing again", "topic", Topic, "error", err)
+		s.log.Warn("subscribing again", "topic", topic, "error", err)
 		if pause.wait() != nil {
 			return nil
 		}
@@ -50,7 +54,7 @@ func (s *Server) intake(drain, work context.Context) error {
 }
 
 // consume works off the batches of one subscription. It never returns nil.
-func (s *Server) consume(drain, work context.Context, sub queue.Subscription, pause *pause) error {
+func (s *Server) consume(drain, work context.Context, sub queue.Subscription, pause *pause, do take) error {
 	for {
 		deliveries, err := sub.Receive(drain)
 		switch {
@@ -65,8 +69,7 @@ func (s *Server) consume(drain, work context.Context, sub queue.Subscription, pa
 			}
 			continue
 		}
-		s.meter.batch(len(deliveries))
-		if err := s.batch(drain, work, sub, deliveries); err != nil {
+		if err := do(drain, work, sub, deliveries); err != nil {
 			s.log.Info("a batch was left unfinished; its messages return to the queue", "error", err)
 			return err
 		}
@@ -84,6 +87,7 @@ type delivered struct {
 // a shard of the counter keeps the batch until the shard answers or ParkAfter is over. It returns
 // errStopping when the consumer stops first, or errUnacknowledged.
 func (s *Server) batch(drain, work context.Context, sub queue.Subscription, deliveries []queue.Delivery) error {
+	s.meter.batch(len(deliveries))
 	todo := make([]delivered, len(deliveries))
 	for i, d := range deliveries {
 		todo[i] = delivered{s.parse(d.Body), d}

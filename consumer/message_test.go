@@ -58,6 +58,15 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
+// silent is a subscription that delivers nothing.
+type silent struct{ queue.Subscription }
+
+func (silent) Close() error { return nil }
+func (silent) Receive(ctx context.Context) ([]queue.Delivery, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
 // sink delivers one message and takes whatever becomes of it.
 type sink struct {
 	consumer.Ledger // the calls that are not overridden are never made in one round
@@ -70,7 +79,10 @@ type sink struct {
 	acked           int
 }
 
-func (s *sink) Subscribe(context.Context, string, queue.SubscribeOptions) (queue.Subscription, error) {
+func (s *sink) Subscribe(_ context.Context, topic string, _ queue.SubscribeOptions) (queue.Subscription, error) {
+	if topic != consumer.Topic {
+		return silent{}, nil
+	}
 	return s, nil
 }
 func (s *sink) Ping(context.Context) error { return nil }
@@ -117,7 +129,7 @@ func (s *sink) AddDeadLetter(context.Context, store.DeadLetter) error { s.letter
 func (s *sink) CancelDue(context.Context, int) (store.SweepReport, error) {
 	return store.SweepReport{}, nil
 }
-func (s *sink) Backlog(context.Context) (store.Backlog, error)        { return store.Backlog{}, nil }
+func (s *sink) Backlog(context.Context) (store.Backlog, error) { return store.Backlog{}, nil }
 func (s *sink) ClaimParked(context.Context, int, time.Duration) ([]store.ParkedMessage, error) {
 	return nil, nil
 }

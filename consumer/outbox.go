@@ -15,12 +15,24 @@ import (
 const (
 	firstReleaseIntervals = 5
 	lastReleasePause      = time.Minute
+	// maxReleaseRound bounds a round at the counter, and so how long the rows of a consumer that died
+	// have to wait for another one.
+	maxReleaseRound = 10 * time.Minute
 )
+
+// releaseRound is how long the RELEASEs of one round take when none is answered.
+func (c *Config) releaseRound() time.Duration {
+	concurrency := max(c.OutboxConcurrency, 1) // Validate names a wrong one
+	return time.Duration((c.OutboxBatch+concurrency-1)/concurrency) * c.Counter.Timeout
+}
+
+// outboxLease is parkedLease for outbox rows.
+func (c *Config) outboxLease() time.Duration { return c.releaseRound() + ledgerRound }
 
 // relayOutbox gives the units of a round of freed orders back to the counter. A reply that was lost
 // leads to a repetition, which the counter answers with `already`.
 func (s *Server) relayOutbox(ctx context.Context) (more bool, err error) {
-	rows, err := s.ledger.ClaimOutbox(ctx, s.cfg.OutboxBatch, lease)
+	rows, err := s.ledger.ClaimOutbox(ctx, s.cfg.OutboxBatch, s.cfg.outboxLease())
 	if err != nil || len(rows) == 0 {
 		return false, err
 	}

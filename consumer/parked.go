@@ -10,15 +10,19 @@ import (
 const (
 	maxParkedPause = 5 * time.Minute
 	parkedBatch    = 100
-	// lease is how long claimed rows stay with this consumer. Longer than any round over them; should
-	// it run out all the same, two consumers do the same harmless work.
-	lease = time.Minute
+	// ledgerRound is what the ledger's part of a round takes at most, unless it is away.
+	ledgerRound = time.Minute
 )
+
+// parkedLease is how long claimed messages stay with this consumer: as long as a round may take, in
+// which one CONFIRM asks about all of them. Should it run out all the same, two consumers do the same
+// harmless work.
+func (c *Config) parkedLease() time.Duration { return c.Counter.Timeout + ledgerRound }
 
 // retryParked works off a round of the parked messages that are due. A message that still cannot be
 // decided is due again after a pause that doubles with each attempt.
 func (s *Server) retryParked(ctx context.Context) (more bool, err error) {
-	rows, err := s.ledger.ClaimParked(ctx, parkedBatch, lease)
+	rows, err := s.ledger.ClaimParked(ctx, parkedBatch, s.cfg.parkedLease())
 	if err != nil || len(rows) == 0 {
 		return false, err
 	}

@@ -12,6 +12,7 @@ import (
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
+	"headgate.example/lib/queue"
 	queueopen "headgate.example/lib/queue/open"
 	"headgate.example/lib/service"
 	"headgate.example/lib/store"
@@ -152,9 +153,15 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Go(func() { s.loop(loops, work, "parked", s.cfg.ParkedInterval, s.retryParked) })
 	wg.Go(func() { s.loop(loops, work, "backlog", observeInterval, s.observe) })
 
+	wg.Go(func() { // its error is the closed queue's, which the other intake gets, too
+		options := queue.SubscribeOptions{BatchSize: deadBatch, Prefetch: deadBatch}
+		_ = s.intake(loops, work, queue.DeadTopic(Topic), options, s.keepDead)
+	})
+
 	s.rt.Health.SetReady(true)
 	s.log.Info("the consumer runs", "topic", Topic, "batch_size", s.cfg.BatchSize)
-	err := s.intake(ctx, work)
+	options := queue.SubscribeOptions{BatchSize: s.cfg.BatchSize, Linger: s.cfg.Linger, Prefetch: 2 * s.cfg.BatchSize}
+	err := s.intake(ctx, work, Topic, options, s.batch)
 	stopLoops()
 	wg.Wait()
 	return errors.Join(err, s.Close())

@@ -244,6 +244,7 @@ type ledger struct {
 	crash  context.CancelFunc // stops the consumer under test
 	before atomic.Pointer[func(ctx context.Context) (context.Context, error)]
 	after  atomic.Pointer[func() error]
+	letter atomic.Pointer[func() error]
 	writes atomic.Int64
 }
 
@@ -256,6 +257,17 @@ func (l *ledger) beforeWrite(hook func(ctx context.Context) (context.Context, er
 }
 
 func (l *ledger) afterWrite(hook func() error) { l.after.Store(&hook) }
+
+func (l *ledger) beforeLetter(hook func() error) { l.letter.Store(&hook) }
+
+func (l *ledger) AddDeadLetter(ctx context.Context, letter store.DeadLetter) error {
+	if hook := l.letter.Load(); hook != nil {
+		if err := (*hook)(); err != nil {
+			return err
+		}
+	}
+	return l.Store.AddDeadLetter(ctx, letter)
+}
 
 func (l *ledger) WriteOrders(ctx context.Context, batch []store.Accepted) (store.WriteReport, error) {
 	l.writes.Add(1)

@@ -61,7 +61,6 @@ func DefaultConfig() Config {
 		SweepInterval: time.Second, SweepBatch: 200,
 	}
 	c.Service.Admin = "127.0.0.1:8184"
-	c.Database.Path = "data/ledger.db"
 	return c
 }
 

@@ -295,6 +295,7 @@ func TestContradiction(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	good := consumer.DefaultConfig()
+	good.Database.Path = "ledger.db"
 	good.TicketKeys = newWorld(t, 1, time.Hour).cfg.TicketKeys
 	if err := config.Check(&good); err != nil {
 		t.Fatal(err)

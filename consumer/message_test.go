@@ -36,6 +36,7 @@ func FuzzMessage(f *testing.F) {
 	f.Add([]byte("\xff{"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		cfg := consumer.DefaultConfig()
+		cfg.Database.Path = "ledger.db" // not opened: the sink is the ledger
 		cfg.TicketKeys = keys
 		s := &sink{body: body, done: make(chan struct{})}
 		c, err := consumer.Open(context.Background(), cfg, service.NewRuntime("consumer", servicetest.Log(t)),

@@ -19,3 +19,22 @@ func QueueNames(prefix string, topics ...string) []string {
 
 // SetBlocked plays the broker's word that it takes no messages.
 func SetBlocked(q *Queue, reason string) { q.publisher.setBlocked(reason) }
+
+// Declaring tells whether a declaration is under way on the publishing connection.
+func Declaring(q *Queue) bool {
+	top := publishing(q)
+	if !top.declaring.TryLock() {
+		return true
+	}
+	top.declaring.Unlock()
+	return false
+}
+
+// Forget plays a return for a topic.
+func Forget(q *Queue, topic string) { publishing(q).forget(topic) }
+
+func publishing(q *Queue) *topology {
+	q.publisher.mu.Lock()
+	defer q.publisher.mu.Unlock()
+	return q.publisher.top
+}

@@ -33,7 +33,9 @@ type topology struct {
 	deliveryLimit int
 	conn          *amqp.Connection
 
-	mu       sync.Mutex
+	declaring sync.Mutex // held across the broker's answers: one declaration at a time
+
+	mu       sync.Mutex // taken below declaring; never held while the broker is asked
 	declared map[string]time.Time
 }
 
@@ -55,9 +57,12 @@ func (t *topology) ensure(topic string, delay time.Duration) error {
 	if delay > 0 {
 		key = delayKey(topic, delay)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, ok := t.declared[key]; ok {
+	if t.knows(key) {
+		return nil
+	}
+	t.declaring.Lock()
+	defer t.declaring.Unlock()
+	if t.knows(key) { // somebody else declared it meanwhile
 		return nil
 	}
 	ch, err := t.conn.Channel()
@@ -65,19 +70,36 @@ func (t *topology) ensure(topic string, delay time.Duration) error {
 		return fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
 	}
 	defer ch.Close() //nolint:errcheck // a failed declaration has closed it already
-	if _, ok := t.declared[live]; !ok {
+	if !t.knows(live) {
 		if err := t.declareTopic(ch, live); err != nil {
 			return explain(err)
 		}
-		t.declared[live], t.declared[queue.DeadTopic(live)] = time.Now(), time.Now()
+		t.note(live, queue.DeadTopic(live))
 	}
 	if delay > 0 {
 		if err := t.declareDelay(ch, topic, delay); err != nil {
 			return explain(err)
 		}
-		t.declared[key] = time.Now()
+		t.note(key)
 	}
 	return nil
+}
+
+func (t *topology) knows(key string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.declared[key]
+	return ok
+}
+
+// note has what was declared just now. Should it have been deleted and forgotten since, the next
+// letter is returned and it is forgotten again.
+func (t *topology) note(keys ...string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, key := range keys {
+		t.declared[key] = time.Now()
+	}
 }
 
 func (t *topology) declareTopic(ch *amqp.Channel, topic string) error {
@@ -170,12 +192,16 @@ func (t *topology) young(topic string) bool {
 	return ok && time.Since(at) < settlingIn
 }
 
-// forget makes the next ensure declare a topic anew: its queue was deleted under us.
+// forget makes the next ensure declare a topic anew, with its dead letters and delays, whichever of
+// them it is told of: a queue was deleted under us.
 func (t *topology) forget(topic string) {
+	if live, dead := queue.LiveTopic(topic); dead {
+		topic = live
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for key := range t.declared {
-		if key == topic || strings.HasPrefix(key, topic+".") {
+		if key == topic || strings.HasPrefix(key, topic+".") { // a topic has no dot of its own
 			delete(t.declared, key)
 		}
 	}

@@ -91,3 +91,17 @@ func TestHeaders(t *testing.T) {
 		t.Errorf("strange headers gave %d attempts and reason %q", attempts(strange), reason(strange))
 	}
 }
+
+// TestForget: a topic, its dead letters and their delays are declared together, and so forgotten.
+func TestForget(t *testing.T) {
+	for _, topic := range []string{"orders", queue.DeadTopic("orders")} {
+		top := &topology{declared: map[string]time.Time{}}
+		for _, key := range []string{"orders", "orders.dead", "orders.delay.100", "orders.dead.delay.100", "orders-2", "other"} {
+			top.declared[key] = time.Now()
+		}
+		top.forget(topic)
+		if top.young("orders") || top.young("orders.dead") || len(top.declared) != 2 || !top.young("orders-2") || !top.young("other") {
+			t.Errorf("after forgetting %s: %v, want orders-2 and other", topic, top.declared)
+		}
+	}
+}

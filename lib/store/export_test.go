@@ -46,3 +46,31 @@ func MySQLDSN(dsn string) (string, error) {
 	_, write, err := mysqlDialect{}.dsns(Config{Driver: MySQL, DSN: config.Secret(dsn)})
 	return write, err
 }
+
+// Migrating plays another process of the same database that is migrating it, until the function that
+// it returns is called.
+func Migrating(t testing.TB, s *Store) (done func()) {
+	t.Helper()
+	pool, err := s.write.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lockMySQL(context.Background(), pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := unlock(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Count reads one number.
+func Count(t testing.TB, s *Store, query string) (n int) {
+	t.Helper()
+	if err := s.read.Raw(query).Scan(&n).Error; err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}

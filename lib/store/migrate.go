@@ -39,16 +39,22 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) migrate(ctx context.Context, pool *sql.DB) error {
+func (s *Store) migrate(ctx context.Context, pool *sql.DB) (err error) {
 	steps, err := fs.Sub(migrations, "migrations/"+s.dialect.name())
 	if err != nil {
 		return err
 	}
-	dialect, options := goose.DialectSQLite3, []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	dialect := goose.DialectSQLite3
 	if s.dialect.name() == MySQL {
-		dialect, options = goose.DialectMySQL, append(options, goose.WithSessionLocker(mysqlLock{}))
+		dialect = goose.DialectMySQL
+		// Not goose's own locker: before it locks, goose makes and reads its table.
+		unlock, lockErr := lockMySQL(ctx, pool)
+		if lockErr != nil {
+			return lockErr
+		}
+		defer func() { err = errors.Join(err, unlock()) }()
 	}
-	provider, err := goose.NewProvider(dialect, pool, steps, options...)
+	provider, err := goose.NewProvider(dialect, pool, steps, goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return err
 	}
@@ -59,25 +65,25 @@ func (s *Store) migrate(ctx context.Context, pool *sql.DB) error {
 	return err
 }
 
-// mysqlLock lets one process at a time migrate a database. The server frees it when the connection
-// ends, however the process dies.
-type mysqlLock struct{}
-
 const migrationWait = 60 * time.Second
 
-func (mysqlLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
-	var got sql.NullInt64
-	err := conn.QueryRowContext(ctx, "SELECT GET_LOCK(CONCAT('headgate ', MD5(DATABASE())), ?)", int(migrationWait.Seconds())).Scan(&got)
+// lockMySQL lets one process at a time migrate a database, on a connection of its own. The server frees
+// the lock when the connection ends, however the process dies.
+func lockMySQL(ctx context.Context, pool *sql.DB) (unlock func() error, err error) {
+	conn, err := pool.Conn(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if got.Int64 != 1 {
-		return errors.New("another process has been migrating the database for a minute: see what it waits for")
+	var got sql.NullInt64
+	err = conn.QueryRowContext(ctx, "SELECT GET_LOCK(CONCAT('headgate ', MD5(DATABASE())), ?)", int(migrationWait.Seconds())).Scan(&got)
+	if err == nil && got.Int64 != 1 {
+		err = errors.New("another process has been migrating the database for a minute: see what it waits for")
 	}
-	return nil
-}
-
-func (mysqlLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
-	_, err := conn.ExecContext(ctx, "SELECT RELEASE_LOCK(CONCAT('headgate ', MD5(DATABASE())))")
-	return err
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return func() error {
+		_, err := conn.ExecContext(context.WithoutCancel(ctx), "SELECT RELEASE_LOCK(CONCAT('headgate ', MD5(DATABASE())))")
+		return errors.Join(err, conn.Close())
+	}, nil
 }

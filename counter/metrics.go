@@ -2,12 +2,14 @@ package counter
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
 	"headgate.example/counter/machine"
+	"headgate.example/counter/replica"
 )
 
 const (
@@ -67,6 +69,34 @@ func (m *meter) watch(s *Server) {
 		}
 		return 0
 	})
+	members := func(count func(replica.Member) bool) func() float64 {
+		return func() float64 {
+			n := 0
+			for _, m := range s.replica.Members() {
+				if count(m) {
+					n++
+				}
+			}
+			return float64(n)
+		}
+	}
+	gauge("headgate_counter_raft_voters", members(func(m replica.Member) bool { return m.Votes }))
+	gauge("headgate_counter_raft_voters_reachable", members(func(m replica.Member) bool { return m.Votes && m.Reachable }))
+	gauge("headgate_counter_clock_offset_seconds", func() float64 {
+		var worst time.Duration
+		for _, m := range s.replica.Members() {
+			worst = max(worst, m.ClockOffset.Abs())
+		}
+		return worst.Seconds()
+	})
+	for _, state := range []string{"leader", "follower", "candidate", "shutdown"} {
+		gauge(fmt.Sprintf("headgate_counter_raft_state{state=%q}", state), func() float64 {
+			if strings.EqualFold(s.replica.Status().State, state) {
+				return 1
+			}
+			return 0
+		})
+	}
 	gauge("headgate_counter_raft_term", func() float64 { return float64(s.replica.Status().Term) })
 	gauge("headgate_counter_raft_applied_index", func() float64 { return float64(s.replica.Status().Applied) })
 	gauge("headgate_counter_queued_commands", func() float64 { return float64(s.replica.Status().Queued) })

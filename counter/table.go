@@ -43,6 +43,9 @@ func operatorCommands() []command {
 		{name: "UNBAN", usage: "UNBAN user|address|token value", needs: operator, args: 3, most: 3, change: unban, reply: writeOK},
 		{name: "REVOKE", usage: "REVOKE user before", needs: operator, args: 3, most: 3, change: revoke, reply: writeOK},
 		{name: "AUDIT", usage: "AUDIT sale", needs: operator, args: 2, most: 2, answer: answerAudit},
+		{name: "VOTERS", usage: "VOTERS", needs: operator, args: 1, most: 1, answer: answerVoters},
+		{name: "VOTER.ADD", usage: "VOTER.ADD id raft client", needs: operator, args: 4, most: 4, answer: answerVoterAdd},
+		{name: "VOTER.REMOVE", usage: "VOTER.REMOVE id", needs: operator, args: 2, most: 2, answer: answerVoterRemove},
 		{name: "HOLDS", usage: "HOLDS sale held|confirmed|released|expired after limit", needs: operator, args: 5, most: 5, answer: answerHolds},
 	}
 }

@@ -40,11 +40,8 @@ func (r *Replica) notLeading() error {
 
 // leaderClient is the RESP address of another voter who leads, or "".
 func (r *Replica) leaderClient() string {
-	_, id := r.raft.LeaderWithID()
-	for _, v := range r.cfg.Voters {
-		if v.ID == string(id) && v.ID != r.id.Voter {
-			return v.Client
-		}
+	if _, id := r.raft.LeaderWithID(); id != "" && string(id) != r.id.Voter {
+		return r.clientOf(string(id))
 	}
 	return ""
 }

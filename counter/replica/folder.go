@@ -33,6 +33,7 @@ type identity struct {
 	Shard        string `json:"shard"`
 	Number       int    `json:"number"`
 	Bootstrapped bool   `json:"bootstrapped"` // the folder must hold a log
+	Folder       string `json:"folder"`       // random, so that a wiped voter is told from the one it was
 }
 
 // readIdentity returns nil when the folder has none.
@@ -104,7 +105,7 @@ func adopt(cfg *Config) (*identity, error) {
 		if err := checkEmpty(cfg); err != nil {
 			return nil, err
 		}
-		id = &identity{Version: identityVersion, Voter: cfg.VoterID, Shard: cfg.Shard, Number: cfg.Number}
+		id = &identity{Version: identityVersion, Voter: cfg.VoterID, Shard: cfg.Shard, Number: cfg.Number, Folder: newFolderName()}
 		if id.Voter == "" {
 			id.Voter = "v" + strings.ToLower(rand.Text()[:12])
 		}
@@ -116,6 +117,10 @@ func adopt(cfg *Config) (*identity, error) {
 		return nil, fmt.Errorf("shard: data_dir %s belongs to shard %q, number %d (%s), the config says %q, number %d", cfg.Dir, id.Shard, id.Number, path, cfg.Shard, cfg.Number)
 	case cfg.VoterID != "" && cfg.VoterID != id.Voter:
 		return nil, fmt.Errorf("data_dir %s belongs to voter %q (%s), not %q", cfg.Dir, id.Voter, path, cfg.VoterID)
+	}
+	if id.Folder == "" { // written by a version that knew one voter only
+		id.Folder = newFolderName()
+		return id, id.write(cfg.Dir)
 	}
 	return id, nil
 }
@@ -130,7 +135,7 @@ func checkEmpty(cfg *Config) error {
 			return fmt.Errorf("data_dir: %s holds %s but no %s: give an empty folder, or restore the whole one", cfg.Dir, e.Name(), identityFile)
 		}
 	}
-	if !cfg.Bootstrap {
+	if !cfg.Bootstrap && cfg.alone() {
 		return fmt.Errorf("data_dir: %s is empty: set bootstrap: true for the very first start of this shard, or restore its folder", cfg.Dir)
 	}
 	return nil

@@ -55,6 +55,10 @@ func (r *Replica) leadershipLoop() {
 			} else {
 				r.verifier.forget()
 			}
+		case <-r.retake: // a hand-over failed
+			if r.tenure.Load() == nil {
+				r.takeOffice()
+			}
 		case <-r.stop:
 			return
 		}
@@ -66,11 +70,7 @@ func (r *Replica) takeOffice() {
 	for r.raft.State() == raft.Leader && r.Err() == nil {
 		err := r.raft.Barrier(barrierTimeout).Error()
 		if err == nil {
-			r.stateMu.RLock()
-			served := r.state.Served()
-			r.stateMu.RUnlock()
-			r.tenure.Store(&tenure{served: newServedClock(served, r.cfg.Monotonic())})
-			r.cfg.Log.Info("this counter leads its shard", "shard", r.cfg.Shard, "applied", r.raft.AppliedIndex())
+			r.beginTenure()
 			return
 		}
 		r.cfg.Log.Warn("waiting for the log after the election", "error", err)
@@ -80,6 +80,20 @@ func (r *Replica) takeOffice() {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+func (r *Replica) beginTenure() {
+	r.noteApplied(r.raft.AppliedIndex())
+	r.stateMu.RLock()
+	served := r.state.Served()
+	r.stateMu.RUnlock()
+	r.office.Lock()
+	defer r.office.Unlock()
+	if r.leaving {
+		return
+	}
+	r.tenure.Store(&tenure{served: newServedClock(served, r.cfg.Monotonic())})
+	r.cfg.Log.Info("this counter leads its shard", "shard", r.cfg.Shard, "voter", r.id.Voter, "applied", r.raft.AppliedIndex())
 }
 
 // Ready is nil while this voter leads and serves; else why not.
@@ -152,8 +166,7 @@ func (r *Replica) verifyLoop() {
 			continue
 		}
 		term := r.tenure.Load()
-		began := r.cfg.Monotonic()
-		switch err := r.raft.VerifyLeader().Error(); {
+		switch began, err := r.confirmLeader(); {
 		case err != nil:
 			v.forget()
 			now.err = r.notLeading()

@@ -11,7 +11,7 @@ import (
 	"headgate.example/lib/problem"
 )
 
-// voterWait bounds the look at a new voter before it is brought in.
+// voterWait bounds the look at the other voters before they change.
 const voterWait = 3 * time.Second
 
 // answerVoters tells of the shard's voters, as this one sees them. Any voter answers: it is what an
@@ -40,7 +40,9 @@ func answerVoterAdd(c *conn, args [][]byte) {
 }
 
 func answerVoterRemove(c *conn, args [][]byte) {
-	c.voterChanged(c.srv.replica.RemoveVoter(string(args[1])))
+	ctx, cancel := context.WithTimeout(context.Background(), voterWait)
+	defer cancel()
+	c.voterChanged(c.srv.replica.RemoveVoter(ctx, string(args[1])))
 }
 
 func (c *conn) voterChanged(err error) {

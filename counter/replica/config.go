@@ -37,6 +37,7 @@ type Config struct {
 	InFlight        int           // log entries written and not applied yet. Default 2
 	SnapshotBytes   int64         // log bytes between snapshots. Default 64 MiB
 	SnapshotEntries int64         // log entries between snapshots. Default 200000
+	TrailingLogs    int           // entries kept behind a snapshot, for voters that lag. Default 10240; alone 128
 	SegmentBytes    int           // size of a log file. Default 16 MiB
 	MinFreeBytes    int64         // of the disk; below it nothing new is accepted. Default 64 MiB
 	TickEvery       time.Duration // how often time alone is looked at. Default 20 ms
@@ -78,6 +79,10 @@ func (c *Config) setDefaults() error {
 	orInt(&c.InFlight, 2)
 	orInt(&c.SnapshotBytes, 64<<20)
 	orInt(&c.SnapshotEntries, 200_000)
+	if c.alone() {
+		orInt(&c.TrailingLogs, 128) // enough to see that the log reaches back to the snapshot
+	}
+	orInt(&c.TrailingLogs, 10_240)
 	orInt(&c.SegmentBytes, 16<<20)
 	orInt(&c.MinFreeBytes, 64<<20)
 	orInt(&c.TickEvery, 20*time.Millisecond)
@@ -116,12 +121,11 @@ func (c *Config) raftConfig(id string, alone bool) *raft.Config {
 	rc.HeartbeatTimeout = 500 * time.Millisecond
 	rc.ElectionTimeout = 500 * time.Millisecond
 	rc.LeaderLeaseTimeout = 400 * time.Millisecond
-	rc.TrailingLogs = 10_240
+	rc.TrailingLogs = uint64(c.TrailingLogs)
 	if alone {
 		rc.HeartbeatTimeout = 50 * time.Millisecond
 		rc.ElectionTimeout = 50 * time.Millisecond
 		rc.LeaderLeaseTimeout = 50 * time.Millisecond
-		rc.TrailingLogs = 128 // enough to see that the log reaches back to the snapshot
 	}
 	// Snapshots are asked for by bytes and entries, see snapshotLoop.
 	rc.SnapshotInterval = 365 * 24 * time.Hour

@@ -65,6 +65,13 @@ func (m *members) get(id string, now time.Duration) (sighting, bool) {
 	return s, ok && now-s.at < probeKept
 }
 
+// forget makes everybody unseen, for those who want to know it now.
+func (m *members) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.found)
+}
+
 // keep forgets voters that are no more.
 func (m *members) keep(servers []raft.Server) {
 	m.mu.Lock()
@@ -264,10 +271,15 @@ func checkNew(v *Voter) error {
 
 // RemoveVoter takes a voter out for good: its id must not come back. A leader that is to go hands over
 // first; the caller then finds the next one.
-func (r *Replica) RemoveVoter(id string) error {
+func (r *Replica) RemoveVoter(ctx context.Context, id string) error {
+	if r.net == nil {
+		return refuseMember("voters", "this counter runs alone")
+	}
 	if r.tenure.Load() == nil {
 		return r.notLeading()
 	}
+	r.members.forget()
+	r.lookAround(ctx)
 	members := r.Members()
 	votes, reachable := 0, 0
 	found := false

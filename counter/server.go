@@ -24,6 +24,7 @@ type Server struct {
 	meter    *meter
 	started  time.Time
 	commands map[string]*command // never changed
+	reserve  *command            // of commands
 	nextID   atomic.Int64
 
 	mu       sync.Mutex // guards what follows; a leaf
@@ -56,6 +57,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 		return nil, err
 	}
 	s := &Server{cfg: cfg, rt: rt, meter: newMeter(rt.Metrics), started: time.Now(), commands: commandTable(cfg.Shard.Number), conns: make(map[*conn]struct{})}
+	s.reserve = s.commands["RESERVE"]
 	rc := cfg.replica(rt)
 	rc.OnGroup = s.meter.group
 	for _, o := range opts {

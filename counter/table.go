@@ -18,7 +18,7 @@ func commandTable(shard int) map[string]*command {
 
 func buyerCommands(shard int) []command {
 	return []command{
-		{name: "RESERVE", usage: "RESERVE sale user quantity key", needs: client, args: 5, most: 5, reserve: true, change: reserve, reply: writeReservation},
+		{name: "RESERVE", usage: "RESERVE sale user quantity key", needs: client, args: 5, most: 5, reply: writeReservation},
 		{name: "CONFIRM", usage: "CONFIRM order [order ...]", needs: client, args: 2, most: anyNumber, change: confirm, reply: writeCodes(shard)},
 		{name: "ORDER", usage: "ORDER order", needs: client, args: 2, most: 2, answer: answerOrder},
 		{name: "SALE.INFO", usage: "SALE.INFO sale", needs: client, args: 2, most: 2, answer: answerInfo},

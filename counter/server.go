@@ -26,6 +26,7 @@ type Server struct {
 	commands map[string]*command // never changed
 	reserve  *command            // of commands
 	nextID   atomic.Int64
+	backups  backups
 
 	mu       sync.Mutex // guards what follows; a leaf
 	conns    map[*conn]struct{}
@@ -192,6 +193,7 @@ func (s *Server) close(drain context.Context, accepted <-chan error) error {
 	// A handler may still wait for the log: closing the replica answers it.
 	replicaErr := s.replica.Close(drain)
 	<-gone
+	s.backups.close()
 	s.meter.unwatch()
 	return errors.Join(closeErr, replicaErr)
 }

@@ -46,6 +46,9 @@ func operatorCommands() []command {
 		{name: "VOTERS", usage: "VOTERS", needs: operator, args: 1, most: 1, answer: answerVoters},
 		{name: "VOTER.ADD", usage: "VOTER.ADD id raft client", needs: operator, args: 4, most: 4, answer: answerVoterAdd},
 		{name: "VOTER.REMOVE", usage: "VOTER.REMOVE id", needs: operator, args: 2, most: 2, answer: answerVoterRemove},
+		{name: "BACKUP.OPEN", usage: "BACKUP.OPEN", needs: operator, args: 1, most: 1, answer: answerBackupOpen},
+		{name: "BACKUP.READ", usage: "BACKUP.READ backup offset", needs: operator, args: 3, most: 3, answer: answerBackupRead},
+		{name: "BACKUP.CLOSE", usage: "BACKUP.CLOSE backup", needs: operator, args: 2, most: 2, answer: answerBackupClose},
 		{name: "HOLDS", usage: "HOLDS sale held|confirmed|released|expired after limit", needs: operator, args: 5, most: 5, answer: answerHolds},
 	}
 }

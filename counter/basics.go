@@ -173,7 +173,7 @@ func (c *conn) writeCommand(cmd *command) {
 	if cmd.most != cmd.args {
 		arity = -arity
 	}
-	if cmd.change != nil {
+	if cmd.reply != nil {
 		flag = "write"
 	}
 	c.out.Array(6)
@@ -252,13 +252,14 @@ func (s *Server) infoSections() []infoSection {
 			"rejected_connections", count(s.meter.rejected.Get()), "refused_from_memory", count(s.meter.refused.Get()),
 			"protocol_errors", count(s.meter.malformed.Get()),
 		}},
-		{"Replication", []string{"role", s.roleWord(), "connected_slaves", strconv.Itoa(st.Voters - 1)}},
+		{"Replication", []string{"role", s.roleWord(), "connected_slaves", strconv.Itoa(max(0, st.Voters-1))}},
 		{"Raft", []string{
 			"raft_state", strings.ToLower(st.State), "raft_serving", serving, "raft_voter", st.Voter, "raft_term", count(st.Term),
 			"raft_last_index", count(st.LastIndex), "raft_applied_index", count(st.Applied), "raft_voters", strconv.Itoa(st.Voters),
 			"raft_queued_commands", strconv.Itoa(st.Queued), "raft_groups_in_flight", strconv.Itoa(st.InFlight),
-			"raft_log_bytes_since_snapshot", strconv.FormatInt(st.LogBytes, 10),
+			"raft_log_bytes_since_snapshot", strconv.FormatInt(st.LogBytes, 10), "raft_leader", st.Leader,
 		}},
+		{"Voters", voterPairs(st.Members)},
 		{"Shard", []string{"shard_name", s.cfg.Shard.Name, "shard_number", strconv.Itoa(s.cfg.Shard.Number)}},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"time"
 
+	"headgate.example/counter/replica"
 	"headgate.example/lib/config"
 	"headgate.example/lib/sale"
 	"headgate.example/lib/service"
@@ -14,13 +15,23 @@ type Config struct {
 	Service service.Config `yaml:"service"`
 	// Listen is where clients speak RESP. Beyond loopback both passwords must be set.
 	Listen string `yaml:"listen"`
-	// RaftListen is where the other voters of this shard reach it; raft has no passwords, so it
-	// belongs into a private network. Empty: nothing listens, which suits one voter.
+	// RaftListen is where the other voters of this shard reach it. Nothing is encrypted, so it belongs
+	// into a private network. Without Voters nothing listens there.
 	RaftListen string `yaml:"raft_listen"`
+	// RaftSecret is shown by the voters of a shard to each other, at least 16 bytes. Beyond loopback it
+	// must be set.
+	RaftSecret config.Secret `yaml:"raft_secret"`
+	// Voters are the shard's voters, this one included. Their log is begun by `counter --bootstrap` on
+	// one of them, once; from then on the log decides who votes (see VOTERS), and the list only
+	// tells this voter its own addresses. Empty: this one alone.
+	Voters []VoterConfig `yaml:"voters"`
+	// VoterID says which of the voters this one is. A voter that lost its folder gets a new id.
+	VoterID string `yaml:"voter_id"`
 	// DataDir holds log and snapshots. One process at a time.
 	DataDir string      `yaml:"data_dir"`
 	Shard   ShardConfig `yaml:"shard"`
 	// Bootstrap makes a new log when DataDir is empty; without it an empty DataDir stops the start.
+	// For one voter only.
 	Bootstrap bool `yaml:"bootstrap"`
 	// ClientPassword allows buying and looking up, OperatorPassword everything. Both or neither are
 	// set.
@@ -30,6 +41,16 @@ type Config struct {
 	FinalSnapshot bool         `yaml:"final_snapshot"`
 	Limits        LimitsConfig `yaml:"limits"`
 }
+
+// VoterConfig is one voter of the shard.
+type VoterConfig struct {
+	ID     string `yaml:"id"`
+	Raft   string `yaml:"raft"`   // host:port for the other voters
+	Client string `yaml:"client"` // host:port where it answers RESP, as clients reach it
+}
+
+// minSecretBytes of raft_secret.
+const minSecretBytes = 16
 
 // ShardConfig names the shard. DataDir remembers it, and refuses another.
 type ShardConfig struct {
@@ -110,6 +131,7 @@ func (c *Config) Validate(p *config.Problems) {
 		p.Addf("shard.number", "must be 0 to %d, is %d", sale.MaxShard, c.Shard.Number)
 	}
 	c.validatePasswords(p)
+	c.validateVoters(p)
 	c.Limits.validate(p.In("limits"))
 }
 
@@ -127,6 +149,35 @@ func (c *Config) validatePasswords(p *config.Problems) {
 	case client == operator:
 		p.Addf("operator_password", "must differ from client_password")
 	}
+}
+
+func (c *Config) validateVoters(p *config.Problems) {
+	voters := c.voters()
+	replica.CheckVoters(p, voters, c.VoterID)
+	secret := c.RaftSecret.Reveal()
+	if secret != "" && len(secret) < minSecretBytes {
+		p.Addf("raft_secret", "must be at least %d bytes", minSecretBytes)
+	}
+	if len(voters) == 0 {
+		return
+	}
+	switch {
+	case c.RaftListen == "":
+		p.Addf("raft_listen", "must be set, since there are voters")
+	case secret == "" && !isLoopback(c.RaftListen):
+		p.Addf("raft_secret", "must be set, since raft_listen (%s) is not a loopback address", c.RaftListen)
+	}
+	if c.Bootstrap && len(voters) > 1 {
+		p.Addf("bootstrap", "must be false with several voters: run `counter --bootstrap` once on one of them")
+	}
+}
+
+func (c *Config) voters() []replica.Voter {
+	voters := make([]replica.Voter, len(c.Voters))
+	for i, v := range c.Voters {
+		voters[i] = replica.Voter(v)
+	}
+	return voters
 }
 
 // isLoopback is false for names other than localhost: what they mean may change.

@@ -2,12 +2,14 @@ package counter
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
 	"headgate.example/counter/machine"
+	"headgate.example/counter/replica"
 )
 
 const (
@@ -67,6 +69,34 @@ func (m *meter) watch(s *Server) {
 		}
 		return 0
 	})
+	members := func(count func(replica.Member) bool) func() float64 {
+		return func() float64 {
+			n := 0
+			for _, m := range s.replica.Members() {
+				if count(m) {
+					n++
+				}
+			}
+			return float64(n)
+		}
+	}
+	gauge("headgate_counter_raft_voters", members(func(m replica.Member) bool { return m.Votes }))
+	gauge("headgate_counter_raft_voters_reachable", members(func(m replica.Member) bool { return m.Votes && m.Reachable }))
+	gauge("headgate_counter_clock_offset_seconds", func() float64 {
+		var worst time.Duration
+		for _, m := range s.replica.Members() {
+			worst = max(worst, m.ClockOffset.Abs())
+		}
+		return worst.Seconds()
+	})
+	for _, state := range []string{"leader", "follower", "candidate", "shutdown"} {
+		gauge(fmt.Sprintf("headgate_counter_raft_state{state=%q}", state), func() float64 {
+			if strings.EqualFold(s.replica.Status().State, state) {
+				return 1
+			}
+			return 0
+		})
+	}
 	gauge("headgate_counter_raft_term", func() float64 { return float64(s.replica.Status().Term) })
 	gauge("headgate_counter_raft_applied_index", func() float64 { return float64(s.replica.Status().Applied) })
 	gauge("headgate_counter_queued_commands", func() float64 { return float64(s.replica.Status().Queued) })
@@ -85,8 +115,8 @@ func (m *meter) group(commands int, took time.Duration) {
 	m.commits.Update(took.Seconds())
 }
 
-// decision counts what became of a command.
-func (m *meter) decision(kind machine.Kind, code machine.Code) {
+// decided counts n commands of one kind that came to the same.
+func (m *meter) decided(kind machine.Kind, code machine.Code, n int) {
 	if int(kind) >= maxKinds || int(code) >= maxCodes {
 		return
 	}
@@ -96,5 +126,29 @@ func (m *meter) decision(kind machine.Kind, code machine.Code) {
 		counter = m.set.GetOrCreateCounter(fmt.Sprintf("headgate_counter_decisions_total{command=%q,code=%q}", kind, code))
 		slot.Store(counter)
 	}
-	counter.Inc()
+	counter.Add(n)
+}
+
+// tally counts decisions that follow each other with the same outcome as one: the counters are shared by
+// all connections, and mostly it is the same outcome for everybody.
+type tally struct {
+	meter *meter
+	kind  machine.Kind
+	code  machine.Code
+	n     int
+}
+
+func (t *tally) add(kind machine.Kind, code machine.Code) {
+	if kind != t.kind || code != t.code {
+		t.flush()
+		t.kind, t.code = kind, code
+	}
+	t.n++
+}
+
+func (t *tally) flush() {
+	if t.n > 0 {
+		t.meter.decided(t.kind, t.code, t.n)
+		t.n = 0
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,9 @@ type Server struct {
 	meter    *meter
 	started  time.Time
 	commands map[string]*command // never changed
+	reserve  *command            // of commands
 	nextID   atomic.Int64
+	backups  backups
 
 	mu       sync.Mutex // guards what follows; a leaf
 	conns    map[*conn]struct{}
@@ -55,12 +58,9 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 		return nil, err
 	}
 	s := &Server{cfg: cfg, rt: rt, meter: newMeter(rt.Metrics), started: time.Now(), commands: commandTable(cfg.Shard.Number), conns: make(map[*conn]struct{})}
-	rc := replica.Config{
-		Dir: cfg.DataDir, Shard: cfg.Shard.Name, Number: cfg.Shard.Number, Bootstrap: cfg.Bootstrap,
-		RaftListen: cfg.RaftListen, MaxQueued: cfg.Limits.QueuedCommands, MaxGroup: cfg.Limits.GroupCommands,
-		SnapshotBytes: cfg.Limits.SnapshotBytes, MinFreeBytes: cfg.Limits.MinFreeBytes,
-		FinalSnapshot: cfg.FinalSnapshot, Log: rt.Log, OnGroup: s.meter.group,
-	}
+	s.reserve = s.commands["RESERVE"]
+	rc := cfg.replica(rt)
+	rc.OnGroup = s.meter.group
 	for _, o := range opts {
 		o(&rc)
 	}
@@ -77,6 +77,28 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	return s, nil
 }
 
+// replica is the replica's part of the config.
+func (c *Config) replica(rt *service.Runtime) replica.Config {
+	return replica.Config{
+		Dir: c.DataDir, Shard: c.Shard.Name, Number: c.Shard.Number, Bootstrap: c.Bootstrap,
+		Voters: c.voters(), VoterID: c.VoterID, RaftListen: c.RaftListen, RaftSecret: c.RaftSecret.Reveal(),
+		MaxQueued: c.Limits.QueuedCommands, MaxGroup: c.Limits.GroupCommands,
+		SnapshotBytes: c.Limits.SnapshotBytes, MinFreeBytes: c.Limits.MinFreeBytes,
+		FinalSnapshot: c.FinalSnapshot, Log: rt.Log,
+	}
+}
+
+// Bootstrap begins the log of a shard with several voters, in this voter's folder: the one-time act.
+func Bootstrap(ctx context.Context, cfg Config, rt *service.Runtime) error {
+	if err := config.Check(&cfg); err != nil {
+		return err
+	}
+	if err := replica.Bootstrap(ctx, cfg.replica(rt)); err != nil {
+		return fmt.Errorf("counter shard %s: %w", cfg.Shard.Name, err)
+	}
+	return nil
+}
+
 // Addr is the bound RESP address.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
@@ -84,7 +106,7 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 func (s *Server) Ready() error { return s.replica.Ready() }
 
 func (s *Server) registerHealth() {
-	s.rt.Health.Register("raft leader", service.Required, func(context.Context) error { return s.replica.Ready() })
+	s.rt.Health.Register("raft leader", service.Required, func(context.Context) error { return s.replica.Follows() })
 	s.rt.Health.Register("log", service.Required, func(context.Context) error { return s.replica.Err() })
 	s.rt.Health.Register("disk", service.Degraded, func(context.Context) error {
 		if s.replica.Status().DiskLow {
@@ -98,13 +120,26 @@ func (s *Server) registerHealth() {
 			return fmt.Errorf("the wall clock jumped by %s and is not followed: set it right, or restart to accept it", st.WallJump)
 		case st.WallBehind > time.Hour:
 			return fmt.Errorf("the wall clock is %s behind what the log has seen: sales open and end late", st.WallBehind.Round(time.Second))
+		default:
+			return st.ClockAlarm()
+		}
+	})
+	s.rt.Health.Register("voters", service.Degraded, func(context.Context) error {
+		var away []string
+		for _, m := range s.replica.Status().Members {
+			if !m.Reachable {
+				away = append(away, m.ID)
+			}
+		}
+		if len(away) > 0 {
+			return fmt.Errorf("voters that do not answer: %s", strings.Join(away, ", "))
 		}
 		return nil
 	})
 }
 
-// Run serves until ctx is done or the log can no longer be written, and stops in this order: no new
-// connections; those that are there finish the requests they have sent and are closed, at the latest
+// Run serves until ctx is done or the log can no longer be written, and stops in this order: another
+// voter is made leader, to whom clients are sent from then on; no new connections; those that are there finish the requests they have sent and are closed, at the latest
 // after drain_for; then the replica closes, which answers what is still in flight.
 func (s *Server) Run(ctx context.Context) error {
 	accepted := make(chan error, 1)
@@ -133,6 +168,9 @@ func (s *Server) Close() error {
 }
 
 func (s *Server) close(drain context.Context, accepted <-chan error) error {
+	if err := s.replica.HandOver(drain); err != nil {
+		s.rt.Log.Warn("stopping without a hand-over: the other voters elect a leader when this one is gone", "error", err)
+	}
 	closeErr := s.listener.Close()
 	<-accepted
 	s.mu.Lock()
@@ -155,6 +193,7 @@ func (s *Server) close(drain context.Context, accepted <-chan error) error {
 	// A handler may still wait for the log: closing the replica answers it.
 	replicaErr := s.replica.Close(drain)
 	<-gone
+	s.backups.close()
 	s.meter.unwatch()
 	return errors.Join(closeErr, replicaErr)
 }

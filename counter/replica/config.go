@@ -20,11 +20,13 @@ type Config struct {
 	// Bootstrap makes a new log when Dir is empty. Without it an empty Dir stops the start. On a Dir
 	// that holds a log it does nothing.
 	Bootstrap bool
-	// Voters are the log's first voters, this one included, used only by Bootstrap. Empty: this one
-	// alone.
+	// Voters are the shard's voters, this one included. The log decides who really is: they count for
+	// Bootstrap, and for this one's own addresses. Empty: this one alone, for good.
 	Voters []Voter
-	// VoterID is this voter's id. Empty: one is made up and kept in Dir.
+	// VoterID is this voter's id among Voters. Alone and empty: one is made up and kept in Dir.
 	VoterID string
+	// RaftSecret is shown by voters to each other. Empty: anybody who can connect is believed.
+	RaftSecret string
 	// RaftListen is host:port for the other voters. Empty: nothing listens, which suits one voter.
 	RaftListen string
 	// Transport replaces RaftListen in tests of several voters.
@@ -35,6 +37,7 @@ type Config struct {
 	InFlight        int           // log entries written and not applied yet. Default 2
 	SnapshotBytes   int64         // log bytes between snapshots. Default 64 MiB
 	SnapshotEntries int64         // log entries between snapshots. Default 200000
+	TrailingLogs    int           // entries kept behind a snapshot, for voters that lag. Default 10240; alone 128
 	SegmentBytes    int           // size of a log file. Default 16 MiB
 	MinFreeBytes    int64         // of the disk; below it, or two log files, nothing new is accepted. Default 64 MiB
 	TickEvery       time.Duration // how often time alone is looked at. Default 20 ms
@@ -52,13 +55,6 @@ type Config struct {
 	WrapLog func(raft.LogStore) raft.LogStore
 }
 
-// Voter is one member of the log's quorum.
-type Voter struct {
-	ID      string
-	Address string // for raft
-	Client  string // where this voter answers RESP
-}
-
 // verifiedFor is how long a leader may answer from memory after a verification began.
 const verifiedFor = 100 * time.Millisecond
 
@@ -72,14 +68,21 @@ func (c *Config) setDefaults() error {
 	if c.Number < 0 || c.Number > sale.MaxShard {
 		return fmt.Errorf("shard.number: must be 0 to %d, is %d", sale.MaxShard, c.Number)
 	}
-	if c.RaftListen == "" && c.Transport == nil && len(c.Voters) > 1 {
-		return fmt.Errorf("raft_listen: is empty, and there are %d voters", len(c.Voters))
+	if c.RaftListen == "" && c.Transport == nil && !c.alone() {
+		return fmt.Errorf("raft_listen: is empty, and there are voters")
+	}
+	if c.alone() && c.Transport == nil {
+		c.RaftListen = "" // there is nobody to hear
 	}
 	orInt(&c.MaxQueued, 65536)
 	orInt(&c.MaxGroup, 2048)
 	orInt(&c.InFlight, 2)
 	orInt(&c.SnapshotBytes, 64<<20)
 	orInt(&c.SnapshotEntries, 200_000)
+	if c.alone() {
+		orInt(&c.TrailingLogs, 128) // enough to see that the log reaches back to the snapshot
+	}
+	orInt(&c.TrailingLogs, 10_240)
 	orInt(&c.SegmentBytes, 16<<20)
 	orInt(&c.MinFreeBytes, 64<<20)
 	orInt(&c.TickEvery, 20*time.Millisecond)
@@ -105,6 +108,9 @@ func orInt[T int | int64 | time.Duration](field *T, otherwise T) {
 	}
 }
 
+// alone: no other voter, now or later.
+func (c *Config) alone() bool { return len(c.Voters) == 0 }
+
 // raftConfig has short time-outs for a lone voter, who has nobody to wait for.
 func (c *Config) raftConfig(id string, alone bool) *raft.Config {
 	rc := raft.DefaultConfig()
@@ -115,12 +121,11 @@ func (c *Config) raftConfig(id string, alone bool) *raft.Config {
 	rc.HeartbeatTimeout = 500 * time.Millisecond
 	rc.ElectionTimeout = 500 * time.Millisecond
 	rc.LeaderLeaseTimeout = 400 * time.Millisecond
-	rc.TrailingLogs = 10_240
+	rc.TrailingLogs = uint64(c.TrailingLogs)
 	if alone {
 		rc.HeartbeatTimeout = 50 * time.Millisecond
 		rc.ElectionTimeout = 50 * time.Millisecond
 		rc.LeaderLeaseTimeout = 50 * time.Millisecond
-		rc.TrailingLogs = 128 // enough to see that the log reaches back to the snapshot
 	}
 	// Snapshots are asked for by bytes and entries, see snapshotLoop.
 	rc.SnapshotInterval = 365 * 24 * time.Hour

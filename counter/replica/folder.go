@@ -21,9 +21,13 @@ const (
 	identityFile = "shard.json"
 	logFolder    = "log"
 	snapFolder   = "snapshots" // raft's name for it
+	stateFile    = "state.bin" // in each snapshot; raft's name for it
 )
 
 const identityVersion = 1
+
+// keptSnapshots remain when a new one is written.
+const keptSnapshots = 2
 
 // identity is what the folder remembers of its owner, so that a copied config cannot make two shards
 // mint the same ids.
@@ -33,6 +37,7 @@ type identity struct {
 	Shard        string `json:"shard"`
 	Number       int    `json:"number"`
 	Bootstrapped bool   `json:"bootstrapped"` // the folder must hold a log
+	Folder       string `json:"folder"`       // random, so that a wiped voter is told from the one it was
 }
 
 // readIdentity returns nil when the folder has none.
@@ -104,7 +109,7 @@ func adopt(cfg *Config) (*identity, error) {
 		if err := checkEmpty(cfg); err != nil {
 			return nil, err
 		}
-		id = &identity{Version: identityVersion, Voter: cfg.VoterID, Shard: cfg.Shard, Number: cfg.Number}
+		id = &identity{Version: identityVersion, Voter: cfg.VoterID, Shard: cfg.Shard, Number: cfg.Number, Folder: newFolderName()}
 		if id.Voter == "" {
 			id.Voter = "v" + strings.ToLower(rand.Text()[:12])
 		}
@@ -116,6 +121,10 @@ func adopt(cfg *Config) (*identity, error) {
 		return nil, fmt.Errorf("shard: data_dir %s belongs to shard %q, number %d (%s), the config says %q, number %d", cfg.Dir, id.Shard, id.Number, path, cfg.Shard, cfg.Number)
 	case cfg.VoterID != "" && cfg.VoterID != id.Voter:
 		return nil, fmt.Errorf("data_dir %s belongs to voter %q (%s), not %q", cfg.Dir, id.Voter, path, cfg.VoterID)
+	}
+	if id.Folder == "" { // written by a version that knew one voter only
+		id.Folder = newFolderName()
+		return id, id.write(cfg.Dir)
 	}
 	return id, nil
 }
@@ -130,7 +139,7 @@ func checkEmpty(cfg *Config) error {
 			return fmt.Errorf("data_dir: %s holds %s but no %s: give an empty folder, or restore the whole one", cfg.Dir, e.Name(), identityFile)
 		}
 	}
-	if !cfg.Bootstrap {
+	if !cfg.Bootstrap && cfg.alone() {
 		return fmt.Errorf("data_dir: %s is empty: set bootstrap: true for the very first start of this shard, or restore its folder", cfg.Dir)
 	}
 	return nil
@@ -139,7 +148,7 @@ func checkEmpty(cfg *Config) error {
 // openSnapshots removes what a crash left half written, and reads every snapshot once, since raft
 // would pass over a damaged one and start from older state.
 func openSnapshots(cfg *Config) (*raft.FileSnapshotStore, error) {
-	store, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, 2, newRaftLog(cfg.Log))
+	store, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, keptSnapshots, newRaftLog(cfg.Log))
 	if err != nil {
 		return nil, fmt.Errorf("opening snapshots: %w", err)
 	}

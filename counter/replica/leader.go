@@ -60,6 +60,10 @@ func (r *Replica) leadershipLoop() {
 			} else {
 				r.verifier.forget()
 			}
+		case <-r.retake: // a hand-over failed
+			if r.tenure.Load() == nil {
+				r.takeOffice()
+			}
 		case <-r.stop:
 			return
 		}
@@ -71,11 +75,7 @@ func (r *Replica) takeOffice() {
 	for r.raft.State() == raft.Leader && r.Err() == nil {
 		err := r.raft.Barrier(barrierTimeout).Error()
 		if err == nil {
-			r.stateMu.RLock()
-			served := r.state.Served()
-			r.stateMu.RUnlock()
-			r.tenure.Store(&tenure{served: newServedClock(served, r.cfg.Monotonic())})
-			r.cfg.Log.Info("this counter leads its shard", "shard", r.cfg.Shard, "applied", r.raft.AppliedIndex())
+			r.beginTenure()
 			return
 		}
 		r.cfg.Log.Warn("waiting for the log after the election", "error", err)
@@ -85,6 +85,20 @@ func (r *Replica) takeOffice() {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+func (r *Replica) beginTenure() {
+	r.noteApplied(r.raft.AppliedIndex())
+	r.stateMu.RLock()
+	served := r.state.Served()
+	r.stateMu.RUnlock()
+	r.office.Lock()
+	defer r.office.Unlock()
+	if r.leaving {
+		return
+	}
+	r.tenure.Store(&tenure{served: newServedClock(served, r.cfg.Monotonic())})
+	r.cfg.Log.Info("this counter leads its shard", "shard", r.cfg.Shard, "voter", r.id.Voter, "applied", r.raft.AppliedIndex())
 }
 
 // Ready is nil while this voter leads and serves; else why not.
@@ -157,8 +171,7 @@ func (r *Replica) verifyLoop() {
 			continue
 		}
 		term := r.tenure.Load()
-		began := r.cfg.Monotonic()
-		switch err := r.raft.VerifyLeader().Error(); {
+		switch began, err := r.confirmLeader(); {
 		case err != nil:
 			v.forget()
 			now.err = r.notLeading()
@@ -230,15 +243,24 @@ func (r *Replica) Latest(wait time.Duration, read func(*machine.State, Clock)) e
 }
 
 func (r *Replica) look(read func(*machine.State, Clock)) error {
+	clock, err := r.hold()
+	if err != nil {
+		return err
+	}
+	defer r.stateMu.RUnlock()
+	read(r.state, clock)
+	return nil
+}
+
+// hold read-locks the state, unless there is no tenure.
+func (r *Replica) hold() (Clock, error) {
 	term := r.tenure.Load()
 	if term == nil {
-		return r.notLeading()
+		return Clock{}, r.notLeading()
 	}
 	now := r.cfg.Monotonic()
 	clock := Clock{Wall: r.wall.millis(), Served: r.servedMillis(term, now)}
 	r.stateMu.RLock()
-	defer r.stateMu.RUnlock()
 	clock.Applied = r.applied.Load()
-	read(r.state, clock)
-	return nil
+	return clock, nil
 }

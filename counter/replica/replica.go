@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
@@ -25,7 +24,8 @@ type Replica struct {
 	raft  *raft.Raft
 	wal   *wal.WAL
 	lock  *os.File
-	trans raft.Transport
+	trans *witness
+	net   *stream // nil without a network of its own
 	wall  *wallClock
 
 	// stateMu guards state: Apply writes, everyone else reads. Nothing else is locked inside it.
@@ -37,6 +37,10 @@ type Replica struct {
 	tenure   atomic.Pointer[tenure]
 	verifier *verifier
 	queue    *queue
+	members  *members
+	office   sync.Mutex // held while a tenure begins, ends by hand-over, or may not begin
+	leaving  bool       // under office: no tenure begins
+	retake   chan struct{}
 
 	logBytes   atomic.Int64 // applied since the last snapshot
 	logEntries atomic.Int64
@@ -62,9 +66,10 @@ func Open(cfg Config) (_ *Replica, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
-	r := &Replica{cfg: cfg, failed: make(chan struct{}), stop: make(chan struct{}), down: make(chan struct{})}
+	r := &Replica{cfg: cfg, failed: make(chan struct{}), stop: make(chan struct{}), down: make(chan struct{}), retake: make(chan struct{}, 1)}
 	r.wall = newWallClock(cfg.Now, cfg.Monotonic)
 	r.verifier = newVerifier()
+	r.members = newMembers()
 	r.queue = newQueue(cfg.MaxQueued)
 	r.state = machine.New(r.machineOptions())
 	if r.lock, err = lockDir(cfg.Dir); err != nil {
@@ -84,7 +89,7 @@ func Open(cfg Config) (_ *Replica, err error) {
 	if err := r.startRaft(); err != nil {
 		return nil, err
 	}
-	for _, loop := range []func(){r.leadershipLoop, r.verifyLoop, r.commitLoop, r.tickLoop, r.upkeepLoop} {
+	for _, loop := range []func(){r.leadershipLoop, r.verifyLoop, r.commitLoop, r.tickLoop, r.upkeepLoop, r.membersLoop} {
 		r.loops.Add(1)
 		go func() {
 			defer r.loops.Done()
@@ -109,15 +114,17 @@ func (r *Replica) startRaft() error {
 	if err != nil {
 		return err
 	}
+	if err := r.dropCovered(snapshots); err != nil {
+		return err
+	}
 	if err := checkLog(r.logDir(), r.wal, snapshots); err != nil {
 		return err
 	}
 	if err := r.openTransport(); err != nil {
 		return err
 	}
-	voters := r.voters()
-	rc := r.cfg.raftConfig(r.id.Voter, len(voters) == 1)
-	if err := r.bootstrap(rc, logs, snapshots, voters); err != nil {
+	rc := r.cfg.raftConfig(r.id.Voter, r.cfg.alone())
+	if err := r.bootstrap(rc, logs, snapshots); err != nil {
 		return err
 	}
 	machineFSM := &fsm{r: r}
@@ -131,7 +138,10 @@ func (r *Replica) startRaft() error {
 		return fmt.Errorf("recovering from %s: %w", r.cfg.Dir, err)
 	}
 	r.raft = started
-	r.applied.CompareAndSwap(0, started.AppliedIndex())
+	r.noteApplied(started.AppliedIndex())
+	if r.net != nil {
+		r.net.serve(voteAfter)
+	}
 	return nil
 }
 
@@ -166,30 +176,36 @@ func guardPanic[T any](open func() (T, error)) (opened T, err error) {
 }
 
 func (r *Replica) openTransport() error {
+	var w wire
 	switch {
 	case r.cfg.Transport != nil:
-		r.trans = r.cfg.Transport
-	case r.cfg.RaftListen == "":
-		_, r.trans = raft.NewInmemTransport("")
-	default:
-		trans, err := raft.NewTCPTransportWithLogger(r.cfg.RaftListen, nil, 3, 10*time.Second, newRaftLog(r.cfg.Log))
-		if err != nil {
-			return fmt.Errorf("raft_listen: %w", err)
+		given, ok := r.cfg.Transport.(wire)
+		if !ok {
+			return fmt.Errorf("transport: %T has no pre-vote", r.cfg.Transport)
 		}
-		r.trans = trans
+		w = given
+	case r.cfg.RaftListen == "":
+		_, w = raft.NewInmemTransport("")
+	default:
+		me := self{
+			id: r.id.Voter, shard: r.cfg.Shard, number: r.cfg.Number, folder: r.id.Folder, secret: []byte(r.cfg.RaftSecret),
+			log: func() (last, applied uint64) { return r.raft.LastIndex(), r.raft.AppliedIndex() }, wall: r.wall.millis, folderOf: r.folderOf,
+		}
+		net, err := listenRaft(r.cfg.RaftListen, r.own().address(), me)
+		if err != nil {
+			return err
+		}
+		r.net = net
+		w = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+			Stream: net, MaxPool: pooledConns, Timeout: wireTimeout, Logger: newRaftLog(r.cfg.Log),
+		})
 	}
+	r.trans = newWitness(w, r.cfg.Monotonic)
 	return nil
 }
 
-func (r *Replica) voters() []Voter {
-	if len(r.cfg.Voters) > 0 {
-		return r.cfg.Voters
-	}
-	return []Voter{{ID: r.id.Voter, Address: string(r.trans.LocalAddr())}}
-}
-
 // bootstrap writes the first configuration into an empty log, once.
-func (r *Replica) bootstrap(rc *raft.Config, logs raft.LogStore, snapshots raft.SnapshotStore, voters []Voter) error {
+func (r *Replica) bootstrap(rc *raft.Config, logs raft.LogStore, snapshots raft.SnapshotStore) error {
 	exists, err := raft.HasExistingState(logs, r.wal, snapshots)
 	empty, emptyErr := nothingKept(logs, snapshots)
 	switch {
@@ -199,17 +215,20 @@ func (r *Replica) bootstrap(rc *raft.Config, logs raft.LogStore, snapshots raft.
 		return fmt.Errorf("log %s is empty: the first start on %s was cut off, empty the folder and start again", r.logDir(), r.cfg.Dir)
 	case empty && r.id.Bootstrapped:
 		return fmt.Errorf("log %s is empty, but %s says that this shard had one: restore the folder", r.logDir(), identityFile)
-	case !exists && !r.cfg.Bootstrap:
+	case !exists && !r.cfg.Bootstrap && r.cfg.alone():
 		return fmt.Errorf("data_dir: the first start on %s was not finished: set bootstrap: true once more", r.cfg.Dir)
+	case !exists && !r.cfg.Bootstrap:
+		return nil // it waits until a leader of the others brings it the log
 	case !exists:
-		var servers raft.Configuration
-		for _, v := range voters {
-			servers.Servers = append(servers.Servers, raft.Server{ID: raft.ServerID(v.ID), Address: raft.ServerAddress(v.Address)})
-		}
-		if err := raft.BootstrapCluster(rc, logs, r.wal, snapshots, r.trans, servers); err != nil {
+		if err := raft.BootstrapCluster(rc, logs, r.wal, snapshots, r.trans, r.firstConfiguration()); err != nil {
 			return fmt.Errorf("bootstrapping %s: %w", r.cfg.Dir, err)
 		}
 	}
+	return r.rememberLog()
+}
+
+// rememberLog notes that the folder must hold a log from now on.
+func (r *Replica) rememberLog() error {
 	if r.id.Bootstrapped {
 		return nil
 	}
@@ -225,6 +244,14 @@ func nothingKept(logs raft.LogStore, snapshots raft.SnapshotStore) (bool, error)
 	}
 	kept, err := snapshots.List()
 	return last == 0 && len(kept) == 0, err
+}
+
+// noteApplied is for what raft brings without telling the state machine the index: snapshots and its
+// own entries.
+func (r *Replica) noteApplied(index uint64) {
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	r.applied.Store(max(index, r.applied.Load()))
 }
 
 // fail ends this replica's service for good: the log can no longer be written.
@@ -275,8 +302,8 @@ func (r *Replica) Close(ctx context.Context) error {
 // closeFiles closes what is open, in the reverse order of opening.
 func (r *Replica) closeFiles() error {
 	var errs []error
-	if c, ok := r.trans.(raft.WithClose); ok && r.cfg.Transport == nil {
-		errs = append(errs, c.Close())
+	if r.trans != nil && r.cfg.Transport == nil {
+		errs = append(errs, r.trans.Close())
 	}
 	if r.wal != nil {
 		errs = append(errs, io.Closer(r.wal).Close())

@@ -104,11 +104,8 @@ func (r *Replica) diskAllows(c *Call) error {
 	case diskFull:
 		return notAccepted("the counter's disk is full")
 	case diskLow:
-		for i := range c.Commands {
-			switch c.Commands[i].Kind {
-			case machine.Reserve, machine.OpenSale, machine.RestoreSale, machine.Ban, machine.Revoke:
-				return notAccepted("the counter's disk is almost full")
-			}
+		if c.begins {
+			return notAccepted("the counter's disk is almost full")
 		}
 	}
 	return nil
@@ -123,8 +120,10 @@ type Status struct {
 	LastIndex  uint64
 	Applied    uint64
 	Voters     int
-	Queued     int // commands
-	InFlight   int // log entries
+	Leader     string   // the leader's id as far as this voter knows, or ""
+	Members    []Member // in the log's order
+	Queued     int      // commands
+	InFlight   int      // log entries
 	LogBytes   int64
 	DiskLow    bool
 	WallJump   time.Duration // how far the wall clock is off; believed up to an hour
@@ -140,6 +139,8 @@ func (r *Replica) Status() Status {
 		Voters: len(r.raft.GetConfiguration().Configuration().Servers), LogBytes: r.logBytes.Load(),
 		DiskLow: diskState(r.disk.Load()) != diskFine, WallJump: r.wall.jump(), Err: r.Err(),
 	}
+	_, leader := r.raft.LeaderWithID()
+	s.Leader, s.Members = string(leader), r.Members()
 	s.Queued, s.InFlight = r.queue.depth()
 	wall := r.wall.millis()
 	r.stateMu.RLock()

@@ -25,12 +25,12 @@ func newCluster(t *testing.T) *cluster {
 	for i := range 3 {
 		addr, trans := raft.NewInmemTransport("")
 		c.trans = append(c.trans, trans)
-		voters = append(voters, Voter{ID: fmt.Sprintf("v%d", i), Address: string(addr), Client: fmt.Sprintf("voter%d:7380", i)})
+		voters = append(voters, Voter{ID: fmt.Sprintf("v%d", i), Raft: string(addr), Client: fmt.Sprintf("voter%d:7380", i)})
 	}
 	for i, one := range c.trans {
 		for j, other := range c.trans {
 			if i != j {
-				one.Connect(raft.ServerAddress(voters[j].Address), other)
+				one.Connect(raft.ServerAddress(voters[j].Raft), other)
 			}
 		}
 	}

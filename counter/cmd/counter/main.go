@@ -1,25 +1,58 @@
-// Command counter runs one shard of the quantity control.
+// Command counter runs one voter of one shard of the quantity control.
+//
+//	counter --config FILE                run it
+//	counter --bootstrap --config FILE    begin the log of a shard with several voters, once, and end
 package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"headgate.example/counter"
 	"headgate.example/lib/service"
 )
 
 func main() {
+	args := os.Args[1:]
+	open := serve
+	if i := slices.IndexFunc(args, isBootstrap); i >= 0 {
+		args = slices.Delete(slices.Clone(args), i, i+1)
+		open = bootstrap
+	}
 	os.Exit(service.Main(service.Spec[counter.Config]{
 		Name:    "counter",
 		Default: counter.DefaultConfig,
 		Service: func(c *counter.Config) service.Config { return c.Service },
-		Open: func(ctx context.Context, cfg counter.Config, rt *service.Runtime) (service.Program, error) {
-			s, err := counter.Open(ctx, cfg, rt)
-			if err != nil {
-				return nil, err
-			}
-			return s, nil
-		},
-	}, os.Args[1:], os.Stdout, os.Stderr))
+		Open:    open,
+	}, args, os.Stdout, os.Stderr))
 }
+
+func isBootstrap(arg string) bool {
+	name, found := strings.CutPrefix(arg, "-")
+	return found && strings.TrimPrefix(name, "-") == "bootstrap"
+}
+
+func serve(ctx context.Context, cfg counter.Config, rt *service.Runtime) (service.Program, error) {
+	s, err := counter.Open(ctx, cfg, rt)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func bootstrap(ctx context.Context, cfg counter.Config, rt *service.Runtime) (service.Program, error) {
+	if err := counter.Bootstrap(ctx, cfg, rt); err != nil {
+		return nil, err
+	}
+	fmt.Printf("counter: voter %s holds the first entry of shard %s: now start all %d voters, without --bootstrap\n", cfg.VoterID, cfg.Shard.Name, len(cfg.Voters))
+	return ended{}, nil
+}
+
+// ended is a program that has nothing more to do.
+type ended struct{}
+
+// Run implements service.Program.
+func (ended) Run(context.Context) error { return nil }

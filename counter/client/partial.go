@@ -44,6 +44,7 @@ func (c *Client) forPart(ctx context.Context) (context.Context, context.CancelFu
 // lowest of them: 0 while a shard has not been told of the sale. Shards that do not answer are named in
 // Silent; with none that does it is an error.
 func (c *Client) SaleInfo(ctx context.Context, saleID string) (sale.Info, error) {
+	began := time.Now()
 	part, cancel := c.forPart(ctx)
 	defer cancel()
 	infos, errs := each(c.shards, func(s *shard) (sale.Info, error) { return s.info(part, saleID) })
@@ -68,11 +69,12 @@ func (c *Client) SaleInfo(ctx context.Context, saleID string) (sale.Info, error)
 		}
 		return sale.Info{}, ErrNoSale
 	}
-	return c.total(found, func(name string) bool { return silent[name] != nil }), nil
+	return c.total(began, found, func(name string) bool { return silent[name] != nil }), nil
 }
 
 // SaleList is SaleInfo of every sale that an answering shard knows, by id.
 func (c *Client) SaleList(ctx context.Context) ([]sale.Info, error) {
+	began := time.Now()
 	part, cancel := c.forPart(ctx)
 	defer cancel()
 	lists, errs := each(c.shards, func(s *shard) ([]sale.Info, error) { return s.list(part) })
@@ -95,7 +97,7 @@ func (c *Client) SaleList(ctx context.Context) ([]sale.Info, error) {
 	}
 	list := make([]sale.Info, 0, len(found))
 	for _, parts := range found {
-		list = append(list, c.total(parts, func(name string) bool { return silent[name] }))
+		list = append(list, c.total(began, parts, func(name string) bool { return silent[name] }))
 	}
 	slices.SortFunc(list, func(a, b sale.Info) int { return cmp.Compare(a.ID, b.ID) })
 	return list, nil
@@ -125,7 +127,7 @@ func (s *shard) list(ctx context.Context) ([]sale.Info, error) {
 // total sums a sale's parts, of which there is at least one. The sale is paused, closed and revised as
 // its least advanced shard is: while they differ, a change is on its way. A shard that is not in the
 // config is silent, too; one that answers and does not know the sale is at revision 0, paused.
-func (c *Client) total(found map[string]sale.Info, silent func(shard string) bool) sale.Info {
+func (c *Client) total(began time.Time, found map[string]sale.Info, silent func(shard string) bool) sale.Info {
 	sum := sale.Info{}
 	for _, s := range c.shards {
 		if info, ok := found[s.Name]; ok && info.Revision >= sum.Revision {
@@ -149,19 +151,20 @@ func (c *Client) total(found map[string]sale.Info, silent func(shard string) boo
 		}
 	}
 	if len(c.shards) > 1 {
-		c.heard(&sum)
+		c.heard(&sum, began)
 	}
 	return sum
 }
 
-// heard remembers what a sale's state tells about reaching its shards.
-func (c *Client) heard(info *sale.Info) {
+// heard remembers what a sale's state tells, which was read from began on.
+func (c *Client) heard(info *sale.Info, began time.Time) {
 	if _, err := c.placed.learn(info); err != nil {
 		return // a ring that cannot be made is reported to whoever needs it
 	}
 	if info.Complete() {
 		c.away.heard(info.ID, info.Shards)
 	}
+	info.Twice = c.placed.dryTwice(info, began, time.Now())
 }
 
 // addPart adds one shard's figures to a sum.

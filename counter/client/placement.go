@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"headgate.example/hashring"
 	"headgate.example/lib/sale"
@@ -18,6 +19,13 @@ const maxPlacements = 4096
 type placement struct {
 	shards []string
 	ring   *hashring.Ring
+	dry    *dryReading
+}
+
+// dryReading is the first of two readings that find nothing available.
+type dryReading struct {
+	version int64
+	ended   time.Time
 }
 
 // placements remembers where each sale's users belong.
@@ -56,6 +64,28 @@ func (p *placements) learn(info *sale.Info) (placement, error) {
 	}
 	p.sale[info.ID] = at
 	return at, nil
+}
+
+// dryTwice notes a reading, and tells whether it confirms an earlier one that ended before this began.
+func (p *placements) dryTwice(info *sale.Info, began, ended time.Time) bool {
+	dry := info.Complete() && len(info.Parts) > 1 && info.Available == 0 && info.InTransfer() == 0
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, ok := p.sale[info.ID]
+	if !ok {
+		return false
+	}
+	before := at.dry
+	switch {
+	case !dry:
+		at.dry = nil
+	case before == nil || before.version != info.SupplyVersion:
+		at.dry = &dryReading{version: info.SupplyVersion, ended: ended}
+	default:
+		return began.After(before.ended)
+	}
+	p.sale[info.ID] = at
+	return false
 }
 
 // PinnedRing is the ring that spreads a sale's users over its shards.

@@ -39,6 +39,9 @@ type Info struct {
 	// Silent names the shards of the sale that did not answer: then the figures are a part of the
 	// whole, and say nothing about what is left.
 	Silent []string
+	// Twice: of two readings of all shards, one after the other, both found none available and none in
+	// transfer, and nothing was added to any shard between them.
+	Twice bool
 }
 
 // Part is one shard's share of a sale.
@@ -59,12 +62,17 @@ func (i *Info) InTransfer() int64 {
 	return i.Given - i.Taken
 }
 
-// NothingLeft reports that the figures show every unit held or sold. For a sale of several shards it is
-// a reading of shards one beside the other: units may have moved between them meanwhile, so that only
-// two readings with equal SupplyVersion make it certain.
-func (i *Info) NothingLeft() bool {
-	return i.Available == 0 && i.Scheduled == 0 && i.Complete() && i.InTransfer() == 0
+// NoneAvailable reports that no unit can be had now. For a sale of several shards one reading does not
+// tell, since units move between shards while they are read: it takes two readings of all of them.
+func (i *Info) NoneAvailable() bool {
+	if len(i.Shards) > 1 && !i.Twice {
+		return false
+	}
+	return i.Available == 0
 }
+
+// NothingLeft reports that every unit is held or sold.
+func (i *Info) NothingLeft() bool { return i.NoneAvailable() && i.Scheduled == 0 }
 
 // Phase is what a shopper sees at a wall-clock time in milliseconds since 1970. With units available
 // later by a staged release, the sale counts as open until the last of them is gone, and so it does

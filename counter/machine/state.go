@@ -101,7 +101,7 @@ func (s *State) apply(c *Command, version int) Result {
 
 func (s *State) advance(wall, served int64) {
 	s.wall = clampWall(wall)
-	s.served = max(s.served, min(served, maxServed))
+	s.served = max(s.served, min(holdTime(wall, served), maxServed))
 	s.topWall = max(s.topWall, s.wall)
 	s.rules.purge(s.wall)
 	if s.served >= s.nextSweep {

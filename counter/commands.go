@@ -20,8 +20,11 @@ type command struct {
 	most    int  // at most; -1: as many as a request may have
 	reserve bool // may be refused from memory
 	change  func(args [][]byte) ([]machine.Command, error)
-	reply   func(*resp.Writer, []machine.Result)
-	answer  func(c *conn, args [][]byte)
+	// before is asked, when set, with nothing of the connection waiting: an error keeps the change
+	// out of the log.
+	before func(c *conn, m *machine.Command) error
+	reply  func(*resp.Writer, []machine.Result)
+	answer func(c *conn, args [][]byte)
 }
 
 const maxNameBytes = 16

@@ -63,6 +63,7 @@ type reply struct {
 	commands int            // how many results of the call are its own
 	ready    machine.Result // without commands: a refusal from memory
 	failure  string         // without commands: an error reply
+	demand   *demand        // without commands, or in place of a result: units of other shards are awaited
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -231,6 +232,13 @@ func (c *conn) change(cmd *command, args [][]byte) {
 	if cmd.reserve && c.onlyReserves && c.refuse(cmd, &commands[0]) {
 		return
 	}
+	if cmd.before != nil {
+		c.settle()
+		if err := cmd.before(c, &commands[0]); err != nil {
+			c.fail(c.replicaError(err))
+			return
+		}
+	}
 	if !c.srv.replica.Add(c.call, commands...) {
 		c.settle()
 		c.srv.replica.Add(c.call, commands...)
@@ -244,11 +252,23 @@ func (c *conn) change(cmd *command, args [][]byte) {
 func (c *conn) refuse(cmd *command, m *machine.Command) bool {
 	var result machine.Result
 	var sure bool
+	var supply int64
 	err := c.srv.replica.Fresh(c.srv.cfg.Limits.ReadWait, func(s *machine.State, now replica.Clock) {
-		result, sure = s.Refuse(m.Sale, m.User, m.Key, m.Quantity, now.Wall, now.Served)
+		if result, sure = s.Refuse(m.Sale, m.User, m.Key, m.Quantity, now.Wall, now.Served); sure && result.Code == machine.CodeDry {
+			info, _ := s.Info(m.Sale, now.Wall)
+			supply = info.SupplyVersion
+		}
 	})
 	if err != nil || !sure {
 		return false // the log decides, or says why it cannot
+	}
+	if result.Code == machine.CodeDry {
+		all, known := c.srv.dealers.verdict(m.Sale, supply, m.Quantity)
+		if !known {
+			c.waiting = append(c.waiting, reply{write: cmd.reply, demand: c.srv.dealers.wait(m)})
+			return true
+		}
+		result = all
 	}
 	c.srv.meter.refused.Inc()
 	c.srv.meter.decision(machine.Reserve, result.Code)
@@ -273,15 +293,17 @@ func (c *conn) settle() {
 		}
 	}
 	results := c.call.Results
-	for i, command := range c.call.Commands {
-		if err == nil {
-			c.srv.meter.decision(command.Kind, results[i].Code)
-		}
+	if err == nil {
+		c.applied(results)
 	}
-	for _, r := range c.waiting {
+	for i := range c.waiting {
+		r := &c.waiting[i]
 		switch {
 		case r.failure != "":
 			c.out.Error(r.failure)
+		case r.demand != nil:
+			c.awaited(r)
+			results = results[r.commands:]
 		case r.commands == 0:
 			r.write(c.out, []machine.Result{r.ready})
 		case err != nil:
@@ -295,6 +317,34 @@ func (c *conn) settle() {
 	c.waiting = c.waiting[:0]
 	c.onlyReserves = true
 	c.call.Reset()
+}
+
+// applied follows up what the log decided: it is counted, dealers hear of what concerns them, and buyers
+// who found this shard dry begin to wait for units of others, all of them before the first is waited for.
+func (c *conn) applied(results []machine.Result) {
+	commands := c.call.Commands
+	for at := range c.waiting {
+		r := &c.waiting[at]
+		for i := range commands[:r.commands] {
+			if m := &commands[i]; m.Kind == machine.Reserve && results[i].Code == machine.CodeDry {
+				r.demand = c.srv.dealers.wait(m)
+			} else {
+				c.srv.meter.decision(m.Kind, results[i].Code)
+				c.srv.dealers.follow(m)
+			}
+		}
+		commands, results = commands[r.commands:], results[r.commands:]
+	}
+}
+
+// awaited writes what became of a buyer who waited for units of other shards.
+func (c *conn) awaited(r *reply) {
+	<-r.demand.done
+	if err := r.demand.err; err != nil {
+		c.out.Error(c.replicaError(err))
+		return
+	}
+	r.write(c.out, []machine.Result{r.demand.result})
 }
 
 // latest reads what every acknowledged command has led to; on failure it has written the error.

@@ -24,6 +24,7 @@ type Server struct {
 	started  time.Time
 	commands map[string]*command // never changed
 	nextID   atomic.Int64
+	dealers  *dealership
 
 	mu       sync.Mutex // guards what follows; a leaf
 	conns    map[*conn]struct{}
@@ -72,6 +73,9 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 		return nil, errors.Join(fmt.Errorf("counter shard %s: %w", cfg.Shard.Name, err), listener.Close())
 	}
 	s.listener = listener
+	if s.dealers, err = newDealership(s); err != nil {
+		return nil, errors.Join(err, s.replica.Close(context.Background()), listener.Close())
+	}
 	s.meter.watch(s)
 	s.registerHealth()
 	return s, nil
@@ -152,8 +156,10 @@ func (s *Server) close(drain context.Context, accepted <-chan error) error {
 		s.rt.Log.Warn("connections did not end in time and are cut", "drain_for", s.cfg.Service.DrainFor)
 		s.cutAll()
 	}
-	// A handler may still wait for the log: closing the replica answers it.
+	// A handler may still wait for units of other shards, or for the log: that answers them.
+	s.dealers.stop()
 	replicaErr := s.replica.Close(drain)
+	s.dealers.close()
 	<-gone
 	s.meter.unwatch()
 	return errors.Join(closeErr, replicaErr)

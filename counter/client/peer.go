@@ -12,23 +12,22 @@ import (
 	"headgate.example/counter/machine"
 )
 
-// Ask asks a shard, as another shard, for units of a sale. taken is what the taker ever took of it.
-// The answer is what it ever gave the taker, an earlier gift that did not arrive included, and how many
-// units it has left.
-func (c *Client) Ask(ctx context.Context, giver, saleID, taker string, taken, want int64, forDebt bool) (given, available int64, err error) {
+// Ask asks a shard, as another shard, for units of a sale. taken is what the taker ever took of it;
+// want 0 only tells it that. The answer is what it ever gave the taker, an earlier gift that did not
+// arrive included.
+func (c *Client) Ask(ctx context.Context, giver, saleID, taker string, taken, want int64, forDebt bool) (given int64, err error) {
 	purpose := "sell"
 	if forDebt {
 		purpose = "debt"
 	}
 	message, err := c.toPeer(ctx, giver, changes, "SHARD.ASK", saleID, taker, decimal(taken), decimal(want), purpose)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	numbers, err := message.AsIntSlice()
-	if err != nil || len(numbers) != 2 {
-		return 0, 0, malformed("SHARD.ASK of %d numbers", len(numbers))
+	if given, err = message.AsInt64(); err != nil {
+		return 0, malformed("SHARD.ASK: %v", err)
 	}
-	return numbers[0], numbers[1], nil
+	return given, nil
 }
 
 // Give tells a shard what another one ever gave it of a sale; the answer is what it ever took.

@@ -52,7 +52,7 @@ bench: build ## a small benchmark of the edge: ratios as `name: value` lines
 		echo "$$out" | grep -E '^[a-z_]+: '
 
 check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files
-	set -a; . ./deploy/config/example.env; bin/headgate check deploy/config/*.yaml
+	set -a; . ./deploy/config/example.env; bin/headgate check deploy/config/*.yaml deploy/config/*/*.yaml
 	@if command -v staticcheck >/dev/null; then echo staticcheck; staticcheck $$(go list work); \
 		else echo "staticcheck is not installed: left out (go install honnef.co/go/tools/cmd/staticcheck@latest)"; fi
 	@for module in $$(go list -m -f '{{.Dir}}'); do \

@@ -55,7 +55,7 @@ func (a *API) ChangeSale(ctx context.Context, id, action string) error {
 
 // SetStock changes the number of units for sale.
 func (a *API) SetStock(ctx context.Context, id string, total int64) error {
-	return a.Call(ctx, http.MethodPost, salePath(id)+"/stock", map[string]int64{"total": total}, nil)
+	return a.Call(ctx, http.MethodPut, salePath(id)+"/stock", map[string]int64{"total": total}, nil)
 }
 
 // ensureOpen opens a sale unless it is open.

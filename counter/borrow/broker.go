@@ -148,6 +148,10 @@ func (b *Broker) MayResume(now time.Duration, local *machine.Collected) bool {
 	return local.Debt == 0 || b.verdict.holds(now, local) && b.verdict.nothing()
 }
 
+// VerdictSince is when the double collect behind the latest verdict began: what it says was true at some
+// moment since then. 0: there was none.
+func (b *Broker) VerdictSince() time.Duration { return b.verdict.since }
+
 func (b *Broker) take(ev *Event) {
 	switch ev.Kind {
 	case Dry:

@@ -12,7 +12,8 @@ import (
 // row says, and nothing was on its way.
 type collection struct {
 	second bool
-	began  time.Duration // of this pass
+	since  time.Duration // when the first pass began
+	began  time.Duration // when this pass began
 	rows   map[string]machine.Collected
 	first  map[string]machine.Collected
 	left   int
@@ -22,6 +23,7 @@ type collection struct {
 // verdict is what a double collect found.
 type verdict struct {
 	known     bool
+	since     time.Duration // when the first pass began
 	until     time.Duration
 	supply    int64 // this shard's supply version then
 	available int64 // over all shards
@@ -55,6 +57,8 @@ func (b *Broker) beginCollect(second bool) {
 	c := &b.collect
 	if c.first = nil; second {
 		c.first = c.rows
+	} else {
+		c.since = b.now
 	}
 	c.second, c.began, c.failed, c.left = second, b.now, false, len(b.cfg.Shards)
 	c.rows = make(map[string]machine.Collected, len(b.cfg.Shards))
@@ -147,7 +151,8 @@ func (b *Broker) conclude() {
 			v.next = second.NextReleaseAt
 		}
 	}
-	v.known, v.until, v.supply = true, b.collect.began+b.cfg.KeepFor, b.collect.rows[b.cfg.Self].Supply
+	v.known, v.since = true, b.collect.since
+	v.until, v.supply = b.collect.began+b.cfg.KeepFor, b.collect.rows[b.cfg.Self].Supply
 	b.verdict = v
 	if b.local.Debt > 0 && v.nothing() {
 		b.debtLater()

@@ -13,8 +13,8 @@ type admin struct {
 	w        *world
 	revision int64
 	stock    int64
-	left     int // changes to make before the network heals
-	closing  bool
+	left     int  // changes to make before the network heals
+	early    bool // the sale is forgotten while everything still goes on
 	over     bool
 	doing    string
 }
@@ -32,6 +32,11 @@ func (w *world) beginAdmin() {
 func (a *admin) next() {
 	w := a.w
 	if a.left == 0 || w.healed {
+		if !w.healed && w.chance(0.2) {
+			a.early = true
+			w.after(w.between(0, time.Second), a.forget)
+			return
+		}
 		a.settle()
 		return
 	}
@@ -94,7 +99,7 @@ func (a *admin) all(shards []*shard, c machine.Command, then func()) {
 func (a *admin) one(sh *shard, c machine.Command, then func()) {
 	w := a.w
 	again := func() { w.after(w.between(10*time.Millisecond, 100*time.Millisecond), func() { a.one(sh, c, then) }) }
-	w.call(w.everybody(), sh, callTimeout, func(n *node, reply func(any)) {
+	w.call(w.everybody(), sh, w.callTimeout(), func(n *node, reply func(any)) {
 		if c.Kind == machine.ResumeSale {
 			n.resume(c, reply)
 			return
@@ -115,39 +120,50 @@ func (a *admin) one(sh *shard, c machine.Command, then func()) {
 	})
 }
 
-// settle waits until every buyer has an answer and nothing is held or on its way, checks that nothing was
-// lost, and forgets the sale.
+// settle waits until every buyer has an answer, holds what they were told against the state, and forgets
+// the sale: which waits until nothing is held or on its way. Then nothing may have been lost.
 func (a *admin) settle() {
 	w := a.w
-	if !w.healed || w.unsettled() != "" {
+	if !w.healed || len(w.undone()) > 0 {
 		w.after(20*time.Millisecond, a.settle)
 		return
 	}
-	if a.closing {
+	w.checkOrders()
+	a.forget()
+}
+
+func (a *admin) forget() {
+	a.change(machine.Command{Kind: machine.CloseSale}, func() {
+		a.change(machine.Command{Kind: machine.ForgetSale}, a.end)
+	})
+}
+
+// end: when every shard has forgotten the sale, nothing may be on its way.
+func (a *admin) end() {
+	w := a.w
+	if left := w.moving(); len(left) > 0 {
+		w.fail("forgotten, but %s", strings.Join(left, "; "))
+	}
+	if !w.healed || len(w.undone()) > 0 {
+		w.after(20*time.Millisecond, a.end)
 		return
 	}
-	a.closing = true
-	w.checkOrders()
-	a.change(machine.Command{Kind: machine.CloseSale}, func() {
-		a.change(machine.Command{Kind: machine.ForgetSale}, func() {
-			if left := w.unsettled(); left != "" {
-				w.fail("forgotten, but %s", left)
-			}
-			a.over = true
-		})
-	})
+	a.over = true
 }
 
 func (w *world) over() bool { return w.admin != nil && w.admin.over }
 
 // unsettled says what is still going on, or "".
 func (w *world) unsettled() string {
-	var what []string
-	for _, b := range w.buyers {
-		if !b.done {
-			what = append(what, "buyer "+b.user)
-		}
+	what := append(w.undone(), w.moving()...)
+	if len(what) > 0 && w.admin != nil {
+		what = append(what, w.admin.doing)
 	}
+	return strings.Join(what, "; ")
+}
+
+// moving lists what is held or on its way.
+func (w *world) moving() (what []string) {
 	for _, row := range w.rows() {
 		if row.Held > 0 {
 			what = append(what, fmt.Sprintf("%s: %d held", row.Shard, row.Held))
@@ -159,15 +175,22 @@ func (w *world) unsettled() string {
 			}
 		}
 	}
+	return what
+}
+
+// undone lists the buyers who have no answer, and the shards without a leader.
+func (w *world) undone() (what []string) {
+	for _, b := range w.buyers {
+		if !b.done {
+			what = append(what, "buyer "+b.user)
+		}
+	}
 	for _, sh := range w.shards {
 		if sh.node == nil {
 			what = append(what, sh.name+" has no leader")
 		}
 	}
-	if len(what) > 0 && w.admin != nil {
-		what = append(what, w.admin.doing)
-	}
-	return strings.Join(what, "; ")
+	return what
 }
 
 func (w *world) takenFrom(taker, giver string) int64 {

@@ -8,7 +8,13 @@ import (
 	"headgate.example/lib/sale"
 )
 
-const callTimeout = 2 * time.Second
+// callTimeout is how long buyers and the operator wait for an answer.
+func (w *world) callTimeout() time.Duration {
+	if w.hot {
+		return 300 * time.Millisecond
+	}
+	return 2 * time.Second
+}
 
 // buyer is one user, who makes one purchase after the other.
 type buyer struct {
@@ -33,16 +39,24 @@ type order struct {
 }
 
 func (w *world) beginBuyers() {
-	for i := range 4 + w.rng.IntN(16) {
-		b := &buyer{w: w, user: fmt.Sprintf("u%d", i), left: 1 + w.rng.IntN(4), orders: make(map[sale.OrderID]*order)}
+	buyers, presses := 4+w.rng.IntN(16), 4
+	if w.hot {
+		buyers, presses = 2+w.rng.IntN(pick(w, 6, 6, 28)), 500 // until all heals
+	}
+	for i := range buyers {
+		b := &buyer{w: w, user: fmt.Sprintf("u%d", i), left: 1 + w.rng.IntN(presses), orders: make(map[sale.OrderID]*order)}
 		w.buyers = append(w.buyers, b)
-		w.after(w.between(0, w.healAt), b.next)
+		if w.hot {
+			w.after(w.between(0, time.Second), b.next)
+		} else {
+			w.after(w.between(0, w.healAt), b.next)
+		}
 	}
 }
 
 // next begins the next purchase.
 func (b *buyer) next() {
-	if b.left == 0 {
+	if b.left == 0 || b.w.hot && b.w.healed {
 		b.done = true
 		return
 	}
@@ -50,11 +64,18 @@ func (b *buyer) next() {
 	b.left--
 	b.patience = w.rng.IntN(5)
 	b.wants, b.key = pick[int64](w, 1, 1, 1, 2, 3, 6), pick(w, "", "", "k1", "k2")
+	if w.hot {
+		b.wants = pick[int64](w, 1, 1, 1, 2)
+	}
 	b.press()
 }
 
 func (b *buyer) later(do func()) {
-	b.w.after(b.w.between(time.Millisecond, 200*time.Millisecond), do)
+	longest := 200 * time.Millisecond
+	if b.w.hot {
+		longest = 30 * time.Millisecond
+	}
+	b.w.after(b.w.between(time.Millisecond, longest), do)
 }
 
 // press sends one RESERVE, until some answer is final.
@@ -66,7 +87,7 @@ func (b *buyer) press() {
 	if lost {
 		to = pick(w, w.shards...)
 	}
-	w.call(w.everybody(), to, callTimeout, func(n *node, reply func(any)) {
+	w.call(w.everybody(), to, w.callTimeout(), func(n *node, reply func(any)) {
 		served := r
 		served.reply = reply
 		n.reserve(&served)
@@ -113,7 +134,11 @@ func (b *buyer) answered(r machine.Result) {
 	case machine.CodeSoldOut, machine.CodeInsufficient, machine.CodeLimit, machine.CodeEnded:
 		if b.patience--; b.patience >= 0 && r.Code != machine.CodeEnded {
 			b.wants = pick[int64](b.w, 1, b.wants)
-			b.w.after(b.w.between(10*time.Millisecond, 800*time.Millisecond), b.press)
+			if b.w.hot {
+				b.later(b.press)
+			} else {
+				b.w.after(b.w.between(10*time.Millisecond, 800*time.Millisecond), b.press)
+			}
 			return
 		}
 		b.later(b.next)
@@ -124,10 +149,14 @@ func (b *buyer) answered(r machine.Result) {
 
 // decide confirms, aborts, or leaves the order alone.
 func (b *buyer) decide(o *order) {
+	confirms := 0.65
+	if b.w.hot {
+		confirms = 0.05
+	}
 	switch p := b.w.rng.Float64(); {
-	case p < 0.65:
+	case p < confirms:
 		b.settle(o, machine.Confirm)
-	case p < 0.85:
+	case p < 0.9:
 		b.settle(o, machine.Abort)
 	default:
 		b.later(b.next)
@@ -141,7 +170,7 @@ func (b *buyer) settle(o *order, kind machine.Kind) {
 		o.releasing = true
 	}
 	c := machine.Command{Kind: kind, Order: o.binding.Order}
-	w.call(w.everybody(), w.shardOf(c.Order), callTimeout, func(n *node, reply func(any)) {
+	w.call(w.everybody(), w.shardOf(c.Order), w.callTimeout(), func(n *node, reply func(any)) {
 		n.change(c, reply)
 	}, func(answer any, ok bool) {
 		r, decided := answer.(machine.Result)
@@ -156,13 +185,15 @@ func (b *buyer) settle(o *order, kind machine.Kind) {
 func (b *buyer) settled(o *order, kind machine.Kind, r machine.Result) {
 	w := b.w
 	switch {
+	case w.admin.early && (r.Code == machine.CodeUnknown || r.Code == machine.CodeForgotten):
+		// the sale was forgotten under the buyers' hands
 	case r.Code == machine.CodeUnknown || r.Code == machine.CodeForgotten:
 		w.fail("order %d is unknown to %s", o.binding.Order, kind)
 	case o.confirmed && !o.releasing && r.Code != machine.CodeConfirmed:
 		w.fail("order %d was confirmed, and %s is answered %s", o.binding.Order, kind, r.Code)
 	case kind == machine.Confirm && r.Code == machine.CodeConfirmed:
 		o.confirmed = true
-		if w.chance(0.3) {
+		if w.chance(0.3) || w.hot {
 			w.after(w.between(time.Millisecond, time.Second), func() { b.settle(o, machine.Release) })
 			return
 		}
@@ -177,6 +208,9 @@ func (b *buyer) settled(o *order, kind machine.Kind, r machine.Result) {
 
 // checkOrders holds what buyers were told against the state, id by id.
 func (w *world) checkOrders() {
+	if w.admin.early {
+		return
+	}
 	for _, b := range w.buyers {
 		for id, o := range b.orders {
 			h, known := w.shardOf(id).state.Order(id)

@@ -120,12 +120,21 @@ func (w *world) checkShards() {
 	w.truth.points = append(w.truth.points, m)
 }
 
-// checkRefusal holds a refusal against the truth since it was asked for.
-func (w *world) checkRefusal(r *request, result machine.Result, how string) {
-	since := r.sent
-	if len(w.shards) > 1 {
-		since -= verdictKept
+// checkVerdict holds a refusal after a collect against the truth since that began, which may be a little
+// before it was asked for.
+func (w *world) checkVerdict(r *request, began time.Duration, result machine.Result, how string) {
+	if end := began + 2*collectTimeout + verdictKept; w.now > end {
+		w.fail("%s is told of a collect that began at %v", r.command.User, began)
 	}
+	w.checkSince(began, r, result, how)
+}
+
+// checkRefusal holds any other refusal against the truth since it was asked for.
+func (w *world) checkRefusal(r *request, result machine.Result, how string) {
+	w.checkSince(r.sent, r, result, how)
+}
+
+func (w *world) checkSince(since time.Duration, r *request, result machine.Result, how string) {
 	was := true
 	switch result.Code {
 	case machine.CodeSoldOut:

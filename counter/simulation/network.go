@@ -9,6 +9,9 @@ func (w *world) delay() time.Duration {
 	if w.chance(w.slow) {
 		return w.between(time.Millisecond, 400*time.Millisecond)
 	}
+	if w.far {
+		return w.between(5*time.Millisecond, 50*time.Millisecond)
+	}
 	return w.between(100*time.Microsecond, 3*time.Millisecond)
 }
 
@@ -45,8 +48,9 @@ func (w *world) call(from int, to *shard, timeout time.Duration, serve func(n *n
 		}
 	}
 	w.send(from, to.index, func() {
-		if to.node == nil {
-			return // nobody leads; connections are refused, which here is as good as silence
+		if to.node == nil { // nobody leads
+			w.send(to.index, from, func() { finish(nil, false) })
+			return
 		}
 		serve(to.node, func(answer any) {
 			w.send(to.index, from, func() { finish(answer, true) })

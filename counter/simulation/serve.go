@@ -87,7 +87,7 @@ func (n *node) dry(r *request) {
 	row := n.row()
 	if n.verified() {
 		if result, ok := n.broker.Verdict(n.mono(), &row, r.command.Quantity); ok {
-			n.sh.w.checkRefusal(r, result, "from a kept verdict of "+n.sh.name)
+			n.sh.w.checkVerdict(r, n.verdictSince(), result, "from a kept verdict of "+n.sh.name)
 			r.reply(result)
 			return
 		}
@@ -96,6 +96,9 @@ func (n *node) dry(r *request) {
 	n.waiting[n.lastBuyer] = r
 	n.step(borrow.Event{Kind: borrow.Dry, Buyer: n.lastBuyer, Quantity: r.command.Quantity})
 }
+
+// verdictSince is when the collect behind the latest verdict began.
+func (n *node) verdictSince() time.Duration { return n.began + n.broker.VerdictSince() }
 
 func (n *node) mono() time.Duration { return n.sh.w.now - n.began }
 
@@ -160,7 +163,7 @@ func (n *node) carryOut(a borrow.Action) {
 			r.reply(tryAgain{})
 			return
 		}
-		w.checkRefusal(r, a.Result, "after a collect by "+n.sh.name)
+		w.checkVerdict(r, n.verdictSince(), a.Result, "after a collect by "+n.sh.name)
 		r.reply(a.Result)
 	case borrow.TryAgain, borrow.Busy:
 		n.waiting[a.Buyer].reply(tryAgain{})

@@ -71,6 +71,8 @@ type world struct {
 	drop   float64
 	double float64
 	slow   float64           // part of the messages that take long
+	far    bool              // every message takes long
+	hot    bool              // few units, and many buyers who mostly give theirs back at once
 	cuts   [][]time.Duration // until when messages between two ends are lost; the last end is everybody else
 }
 
@@ -141,6 +143,10 @@ func newWorld(seed uint64) *world {
 	if w.chance(0.85) {
 		w.drop, w.double, w.slow = w.rng.Float64()*0.15, w.rng.Float64()*0.1, w.rng.Float64()*0.1
 	}
+	w.far, w.hot = w.chance(0.25), w.chance(0.3)
+	if w.hot {
+		w.drop /= 10 // each lost message stops a buyer for a while
+	}
 	n := pick(w, 1, 2, 2, 2, 3, 3, 4)
 	w.terms = w.drawTerms(n)
 	ring, err := hashring.New(w.terms.Shards, hashring.Params{Partitions: w.terms.Ring.Partitions, Replicas: w.terms.Ring.Replicas, Load: w.terms.Ring.Load})
@@ -165,6 +171,9 @@ func (w *world) drawTerms(n int) sale.Terms {
 		ID: saleID, Revision: 1, Stock: w.rng.Int64N(25), Limit: pick[int64](w, 0, 0, 2, 4),
 		OpensAt: bornWall + w.rng.Int64N(800), HoldForMillis: 1000 + w.rng.Int64N(1500),
 		RetainForMillis: 60_000, Shards: names, Ring: sale.Ring{Partitions: 31, Replicas: 20, Load: 1.5},
+	}
+	if w.hot {
+		t.Stock = 1 + w.rng.Int64N(8)
 	}
 	left, at := t.Stock, t.OpensAt
 	for left > 0 && len(t.Releases) < 3 && w.chance(0.4) {

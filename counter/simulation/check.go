@@ -35,15 +35,20 @@ func (t *truth) somewhen(since time.Duration, is func(m *moment) bool) bool {
 	return false
 }
 
-// apply applies one committed entry, and checks everything that it could have broken.
+// apply applies one committed entry, and checks everything that it could have broken. It goes command by
+// command, since each answer speaks of the moment between two of them; a replay applies entries whole.
 func (sh *shard) apply(entry []byte) (results []machine.Result) {
 	w := sh.w
 	w.report.Entries++
 	sh.applied++
 	sh.decode(entry, func(e *machine.Entry) {
 		sh.served = max(sh.served, e.Served)
-		results = sh.state.Apply(e, nil)
-		for i := range results {
+		if len(e.Commands) == 0 {
+			sh.state.Apply(e, nil)
+		}
+		for i := range e.Commands {
+			one := machine.Entry{Wall: e.Wall, Served: e.Served, Version: e.Version, Commands: e.Commands[i : i+1]}
+			results = sh.state.Apply(&one, results)
 			c, r := &e.Commands[i], &results[i]
 			w.note("%s: %s %s%d %s%d -> %s %d %d %s", sh.name, c.Kind, c.User, c.Order, c.Value, c.Total, r.Code, r.Order, r.Detail, r.Reason)
 			if r.Code == machine.CodeReserved {
@@ -52,6 +57,7 @@ func (sh *shard) apply(entry []byte) (results []machine.Result) {
 			if c.Kind == machine.SetStock {
 				w.truth.maxStock = max(w.truth.maxStock, c.Total)
 			}
+			w.checkShards()
 		}
 	})
 	sh.checkHolds()

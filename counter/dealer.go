@@ -267,6 +267,9 @@ func (d *dealer) acknowledge(a borrow.Action) borrow.Event {
 
 // heard keeps the name of a silent peer for the errors, and logs when that changes.
 func (d *dealer) heard(peer string, err error) {
+	if d.owner.ctx.Err() != nil {
+		return // it is this shard that stops
+	}
 	d.mu.Lock()
 	before := d.silent
 	switch {

@@ -145,6 +145,7 @@ func (s *Server) close(drain context.Context, accepted <-chan error) error {
 		c.hurry()
 	}
 	s.mu.Unlock()
+	s.dealers.stop() // buyers who wait for units of other shards are told to try again, while they can be told
 	gone := make(chan struct{})
 	go func() {
 		s.handlers.Wait()
@@ -156,8 +157,7 @@ func (s *Server) close(drain context.Context, accepted <-chan error) error {
 		s.rt.Log.Warn("connections did not end in time and are cut", "drain_for", s.cfg.Service.DrainFor)
 		s.cutAll()
 	}
-	// A handler may still wait for units of other shards, or for the log: that answers them.
-	s.dealers.stop()
+	// A handler may still wait for the log: closing the replica answers it.
 	replicaErr := s.replica.Close(drain)
 	s.dealers.close()
 	<-gone

@@ -1,9 +1,11 @@
 package counter_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,7 +25,7 @@ type shards struct {
 	*client.Client
 }
 
-func startShards(t *testing.T, count int) *shards {
+func startShards(t *testing.T, count int, edits ...func(*counter.Config)) *shards {
 	t.Helper()
 	s := &shards{t: t, running: make([]*running, count)}
 	cc := client.DefaultConfig()
@@ -34,6 +36,9 @@ func startShards(t *testing.T, count int) *shards {
 		cfg.Listen = servicetest.FreePort(t)
 		cfg.Shard = counter.ShardConfig{Name: fmt.Sprintf("s%d", i+1), Number: i + 1}
 		cfg.ClientPassword, cfg.OperatorPassword = "client-password", "operator-password"
+		for _, edit := range edits {
+			edit(&cfg)
+		}
 		s.configs = append(s.configs, cfg)
 		cc.Shards = append(cc.Shards, client.Shard{Name: cfg.Shard.Name, Number: cfg.Shard.Number, Addresses: []string{cfg.Listen}})
 	}
@@ -321,4 +326,89 @@ func TestDebtIsPaidByAllShards(t *testing.T) {
 		t.Errorf("all that was added: %+v", r)
 	}
 	s.holds("1")
+}
+
+// TestWaitingBuyersAreBoundedAndAnsweredAtTheEnd: the other shard is away and is asked for long; one buyer
+// may wait, the next is told busy, and whoever waits is answered truthfully when the shard stops.
+func TestWaitingBuyersAreBoundedAndAnsweredAtTheEnd(t *testing.T) {
+	s := startShards(t, 2, func(c *counter.Config) {
+		c.Borrow = counter.BorrowConfig{Waiting: 1, Wait: 8 * time.Second, PeerTimeout: 8 * time.Second}
+	})
+	s.open("1", 1, 0) // the first shard has it
+	s.stop(0)
+	users := s.users(1, 2)
+	first, second := s.buyer(1), s.buyer(1)
+	first.send(request("RESERVE", "1", users[0], "1", ""))
+	servicetest.Eventually(t, 5*time.Second, "the first waits", func() bool {
+		return s.metric(1, "headgate_counter_borrow_waiting") == "1"
+	})
+	second.send(request("RESERVE", "1", users[1], "1", ""))
+	if got := second.reply(); !strings.HasPrefix(got, "-BUSY ") {
+		t.Errorf("one too many: %s", got)
+	}
+	second.send(request("PING"))
+	if got := second.reply(); got != "+PONG" {
+		t.Errorf("afterwards: %s", got)
+	}
+	began := time.Now()
+	s.stop(1)
+	if got := first.reply(); !strings.HasPrefix(got, "-TRYAGAIN ") {
+		t.Errorf("when the shard stops: %s", got)
+	}
+	if took := time.Since(began); took > 7*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+}
+
+// TestPipelinedBuyersOfADryShard: several requests of one connection wait together and are answered in order.
+func TestPipelinedBuyersOfADryShard(t *testing.T) {
+	s := startShards(t, 2)
+	s.open("1", 7, 0) // four and three
+	users := s.users(1, 10)
+	c := s.buyer(1)
+	var batch strings.Builder
+	for i, user := range users {
+		batch.WriteString(request("RESERVE", "1", user, "1", ""))
+		if i%3 == 0 {
+			batch.WriteString(request("PING", user))
+		}
+	}
+	c.send(batch.String())
+	got := make(map[string]int)
+	for i, user := range users {
+		word, _, _ := strings.Cut(strings.TrimPrefix(c.reply(), `["`), `"`)
+		got[word]++
+		if i%3 == 0 {
+			if pong := c.reply(); !strings.Contains(pong, user) {
+				t.Fatalf("after the answer to %s came %s", user, pong)
+			}
+		}
+	}
+	if got["reserved"] != 7 || got["sold_out"] != 3 {
+		t.Errorf("answers: %v", got)
+	}
+	s.holds("1")
+}
+
+// buyer is a raw connection with the client's password.
+func (s *shards) buyer(at int) *socket {
+	s.t.Helper()
+	c := dial(s.t, s.running[at].Addr())
+	c.send(request("AUTH", "client-password"))
+	if got := c.reply(); got != "+OK" {
+		s.t.Fatalf("AUTH: %s", got)
+	}
+	return c
+}
+
+// metric is one line's value among a shard's metrics, "" without.
+func (s *shards) metric(at int, name string) string {
+	var text bytes.Buffer
+	s.running[at].rt.Metrics.WritePrometheus(&text)
+	for line := range strings.SplitSeq(text.String(), "\n") {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return value
+		}
+	}
+	return ""
 }

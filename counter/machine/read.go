@@ -213,9 +213,6 @@ func (sr *snapshotReader) place(d *decoder, sl *saleState) {
 	if err := sr.s.place(sl); err != nil && d.err == nil {
 		d.fail("sale %q: %s", sl.terms.ID, err)
 	}
-	if sl.forgotten {
-		sl.ring = nil
-	}
 }
 
 func (sr *snapshotReader) hold(d *decoder) {

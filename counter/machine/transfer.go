@@ -83,6 +83,9 @@ func (s *State) place(sl *saleState) error {
 	if sl.pairs == nil {
 		sl.pairs = make([]pair, len(shards))
 	}
+	if sl.forgotten {
+		return nil
+	}
 	for _, other := range s.active { // most sales share one ring
 		if other.ring != nil && other.terms.Ring == sl.terms.Ring && slices.Equal(other.terms.Shards, shards) {
 			sl.ring = other.ring

@@ -44,6 +44,8 @@ func (a *admin) next() {
 	w.after(w.between(10*time.Millisecond, 2*time.Second), func() {
 		resume := func() { a.change(machine.Command{Kind: machine.ResumeSale}, a.next) }
 		switch p := w.rng.Float64(); {
+		case p < 0.08 && len(w.shards) > 1:
+			a.change(machine.Command{Kind: machine.PauseSale}, func() { a.disaster(pick(w, w.shards...), resume) })
 		case p < 0.2:
 			a.change(machine.Command{Kind: machine.PauseSale}, func() { w.after(w.between(0, time.Second), resume) })
 		case p < 0.5:

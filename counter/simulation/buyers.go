@@ -184,12 +184,15 @@ func (b *buyer) settle(o *order, kind machine.Kind) {
 
 func (b *buyer) settled(o *order, kind machine.Kind, r machine.Result) {
 	w := b.w
+	kept := o.confirmed && !o.releasing
 	switch {
+	case r.Code == machine.CodeUnknown && w.shardOf(o.binding.Order).lost && !kept:
+		// it was held, or given back, when the shard was lost
 	case w.admin.early && (r.Code == machine.CodeUnknown || r.Code == machine.CodeForgotten):
 		// the sale was forgotten under the buyers' hands
 	case r.Code == machine.CodeUnknown || r.Code == machine.CodeForgotten:
 		w.fail("order %d is unknown to %s", o.binding.Order, kind)
-	case o.confirmed && !o.releasing && r.Code != machine.CodeConfirmed:
+	case kept && r.Code != machine.CodeConfirmed:
 		w.fail("order %d was confirmed, and %s is answered %s", o.binding.Order, kind, r.Code)
 	case kind == machine.Confirm && r.Code == machine.CodeConfirmed:
 		o.confirmed = true
@@ -215,6 +218,7 @@ func (w *world) checkOrders() {
 		for id, o := range b.orders {
 			h, known := w.shardOf(id).state.Order(id)
 			switch {
+			case !known && w.shardOf(id).lost && !(o.confirmed && !o.releasing):
 			case !known:
 				w.fail("order %d is lost", id)
 			case h.Binding != o.binding:

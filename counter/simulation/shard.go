@@ -26,6 +26,7 @@ type shard struct {
 
 	served int64 // the highest stamp of an entry
 	holds  []tracked
+	lost   bool // all of it, once: see disaster
 }
 
 // tracked is a hold that was granted, and when it may expire.

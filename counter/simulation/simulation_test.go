@@ -48,7 +48,7 @@ func TestSeeds(t *testing.T) {
 	}
 	total := run(t, 1, func(i uint64) bool { return i < n })
 	t.Log(total)
-	if r := total.Report; r.Crashes == 0 || r.Sold == 0 || r.Borrowed == 0 || r.SoldOut == 0 || r.Insufficient == 0 || r.NotOpen == 0 {
+	if r := total.Report; r.Crashes == 0 || r.Lost == 0 || r.Sold == 0 || r.Borrowed == 0 || r.SoldOut == 0 || r.Insufficient == 0 || r.NotOpen == 0 {
 		t.Errorf("something never happened, so nothing was tested: %+v", r)
 	}
 }
@@ -63,7 +63,7 @@ type sum struct {
 func (s *sum) add(r Report) {
 	s.seeds++
 	for _, f := range [][2]*int{
-		{&s.Entries, &r.Entries}, {&s.Crashes, &r.Crashes}, {&s.Messages, &r.Messages}, {&s.Sold, &r.Sold}, {&s.Borrowed, &r.Borrowed},
+		{&s.Entries, &r.Entries}, {&s.Lost, &r.Lost}, {&s.Crashes, &r.Crashes}, {&s.Messages, &r.Messages}, {&s.Sold, &r.Sold}, {&s.Borrowed, &r.Borrowed},
 		{&s.Dry, &r.Dry}, {&s.SoldOut, &r.SoldOut}, {&s.Insufficient, &r.Insufficient}, {&s.NotOpen, &r.NotOpen},
 	} {
 		*f[0] += *f[1]
@@ -72,9 +72,9 @@ func (s *sum) add(r Report) {
 }
 
 func (s *sum) String() string {
-	return fmt.Sprintf("%d seeds in %v, %.0f a second; %v of virtual time, %d entries, %d messages, %d crashes, %d orders sold, %d units borrowed, %d dry, refused: %d sold out, %d insufficient, %d not open",
+	return fmt.Sprintf("%d seeds in %v, %.0f a second; %v of virtual time, %d entries, %d messages, %d crashes, %d shards lost, %d orders sold, %d units borrowed, %d dry, refused: %d sold out, %d insufficient, %d not open",
 		s.seeds, s.took.Round(time.Millisecond), float64(s.seeds)/s.took.Seconds(), s.Settled.Round(time.Second), s.Entries, s.Messages,
-		s.Crashes, s.Sold, s.Borrowed, s.Dry, s.SoldOut, s.Insufficient, s.NotOpen)
+		s.Crashes, s.Lost, s.Sold, s.Borrowed, s.Dry, s.SoldOut, s.Insufficient, s.NotOpen)
 }
 
 // run tries seeds from first on, on all processors, while more says so and none fails.

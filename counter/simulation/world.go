@@ -23,7 +23,7 @@ const (
 type Report struct {
 	Seed                                                uint64
 	Shards                                              int
-	Entries, Crashes, Messages                          int
+	Entries, Crashes, Messages, Lost                    int
 	Sold, Borrowed, Dry, SoldOut, Insufficient, NotOpen int
 	Settled                                             time.Duration // virtual time
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -60,6 +61,11 @@ type dealer struct {
 func newDealer(owner *dealership, tenure any, saleID string, row *machine.Collected, shards []string) *dealer {
 	s := owner.srv
 	d := &dealer{owner: owner, sale: saleID, tenure: tenure, local: *row, buyers: make(map[uint64]*demand)}
+	for _, name := range shards {
+		if name != s.cfg.Shard.Name && !slices.ContainsFunc(s.cfg.Peers, func(p PeerConfig) bool { return p.Name == name }) {
+			s.rt.Log.Error("a shard of the sale is not among this counter's peers: no units move between them", "sale", saleID, "peer", name)
+		}
+	}
 	d.broker = borrow.New(borrow.Config{
 		Self: s.cfg.Shard.Name, Shards: shards, MaxWaiting: s.cfg.Borrow.Waiting, Patience: s.cfg.Borrow.Wait,
 	})

@@ -35,8 +35,8 @@ type Fleet struct {
 	LedgerFile string            // of SQLite
 	RESP       []string          // host:port of each shard
 
-	Backend, Consumer, Interceptor *Process
-	Counters                       []*Process // one for each shard
+	Counter, Backend, Consumer, Interceptor *Process
+	Counters                                []*Process // one for each shard; the first is Counter
 }
 
 // StartFleet writes the configs and starts the programs on a broker and a database.
@@ -62,6 +62,7 @@ func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
 	for i := range spec.Shards {
 		f.Counters = append(f.Counters, f.start(counterName(i)))
 	}
+	f.Counter = f.Counters[0]
 	f.Backend = f.start("backend")
 	f.Consumer = f.start("consumer")
 	f.Interceptor = f.start("interceptor")
@@ -168,6 +169,7 @@ func (f *Fleet) start(name string) *Process {
 func (f *Fleet) StartCounter(shard int) {
 	f.t.Helper()
 	f.Counters[shard] = f.start(counterName(shard))
+	f.Counter = f.Counters[0]
 }
 
 // Stop ends the programs gently, the edge first, and fails the test for one that does not end well.

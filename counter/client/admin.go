@@ -115,29 +115,35 @@ func (c *Client) changeSale(ctx context.Context, command, id string, revision in
 	return tellAll(ctx, shards, revision, append([]string{command, id, strconv.FormatInt(revision, 10)}, more...)...)
 }
 
-// RestoreSale rebuilds a sale that the counter lost; text is SALE.RESTORE's JSON. It goes to each shard
-// that the terms in it name.
+// RestoreSale rebuilds a sale of one shard that the counter lost; text is SALE.RESTORE's JSON. A sale of
+// several is restored shard by shard, see RestoreShard.
 func (c *Client) RestoreSale(ctx context.Context, text []byte) error {
 	var named struct {
 		Terms struct {
-			ID     string   `json:"id"`
 			Shards []string `json:"shards"`
 		} `json:"terms"`
 	}
 	if err := json.Unmarshal(text, &named); err != nil {
 		return &RequestError{Field: "json", Reason: err.Error()}
 	}
+	if len(named.Terms.Shards) > 1 {
+		return &RequestError{Field: "terms.shards", Reason: "the sale has several shards, each with orders and transfers of its own: restore the one that lost it"}
+	}
 	shards, err := c.named("terms.shards", named.Terms.Shards)
 	if err != nil {
 		return err
 	}
-	for _, s := range shards {
-		if err := s.ok(ctx, "SALE.RESTORE", string(text)); err != nil {
-			return err
-		}
+	return shards[0].ok(ctx, "SALE.RESTORE", string(text))
+}
+
+// RestoreShard rebuilds one shard's part of a sale; text is SALE.RESTORE's JSON with the orders of that
+// shard, and with the transfers as its peers count them.
+func (c *Client) RestoreShard(ctx context.Context, shard string, text []byte) error {
+	shards, err := c.named("shard", []string{shard})
+	if err != nil {
+		return err
 	}
-	c.placed.drop(named.Terms.ID)
-	return nil
+	return shards[0].ok(ctx, "SALE.RESTORE", string(text))
 }
 
 // Ban refuses a user or an address (RuleUser, RuleAddress) until a wall-clock millisecond; 0 means for

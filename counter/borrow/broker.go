@@ -305,10 +305,9 @@ func (b *Broker) silent(p *peer) {
 
 // undecided ends a round in which a peer did not answer: nobody can be told that nothing is left.
 func (b *Broker) undecided() {
-	b.queue.each(func(w *waiter) {
-		if !w.proposed {
-			b.leave(w, TryAgain)
-		}
+	b.queue.each(func(w *waiter) bool {
+		b.leave(w, TryAgain)
+		return true
 	})
 	b.newRound()
 	b.holdOff = b.now + b.cfg.SilentFor

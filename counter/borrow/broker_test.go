@@ -310,3 +310,28 @@ func TestDebt(t *testing.T) {
 		t.Error("may not resume without debt")
 	}
 }
+
+// BenchmarkCrowd is ten thousand buyers who come to an empty shard at once, and are refused.
+func BenchmarkCrowd(b *testing.B) {
+	for b.Loop() {
+		br := New(Config{Self: "b", Shards: []string{"a", "b"}})
+		local := machine.Collected{Shard: "b", Transfers: []machine.Transfer{{Peer: "a"}}}
+		other := machine.Collected{Shard: "a", Transfers: []machine.Transfer{{Peer: "b"}}}
+		var actions []Action
+		step := func(ev Event) {
+			ev.Now, ev.Local = time.Second, local
+			actions = br.Step(&ev, actions[:0])
+		}
+		for id := range uint64(10_000) {
+			step(Event{Kind: Dry, Buyer: id + 1, Quantity: 1})
+		}
+		step(Event{Kind: Asked, Seq: 1, Peer: "a"})
+		for seq := uint64(2); seq <= 3; seq++ {
+			step(Event{Kind: Collected, Seq: seq, Peer: "a", Row: other})
+			step(Event{Kind: Collected, Seq: seq, Peer: "b", Row: local})
+		}
+		if len(actions) != 10_000 || br.Waiting() != 0 {
+			b.Fatalf("%d actions, %d wait", len(actions), br.Waiting())
+		}
+	}
+}

@@ -13,7 +13,8 @@ type waiter struct {
 // waiters are the buyers who wait, the first one first.
 type waiters struct {
 	byID     map[uint64]*waiter
-	list     []*waiter // those that left are nil, and dropped when they reach the front
+	list     []*waiter // those that left have no id, and are dropped now and then
+	walking  bool      // each is under way: nothing may be dropped
 	waiting  int64     // units that those want who are not proposed
 	proposed int64     // units that those want who are
 }
@@ -47,6 +48,14 @@ func (q *waiters) remove(id uint64) {
 	*q.count(w) -= w.quantity
 	delete(q.byID, id)
 	w.id = 0
+	q.tidy()
+}
+
+// tidy drops those that left from the front, and all of them when they are the most.
+func (q *waiters) tidy() {
+	if q.walking {
+		return
+	}
 	for len(q.list) > 0 && q.list[0].id == 0 {
 		q.list[0] = nil
 		q.list = q.list[1:]
@@ -63,13 +72,17 @@ func (q *waiters) remove(id uint64) {
 	}
 }
 
-// each calls do for every buyer, the first one first. do may remove that one.
-func (q *waiters) each(do func(*waiter)) {
-	for _, w := range append([]*waiter(nil), q.list...) {
-		if w.id != 0 {
-			do(w)
+// each calls do for every buyer who is not proposed, the first one first, until it says false. do may
+// propose or remove that one.
+func (q *waiters) each(do func(*waiter) bool) {
+	q.walking = true
+	for _, w := range q.list {
+		if w.id != 0 && !w.proposed && !do(w) {
+			break
 		}
 	}
+	q.walking = false
+	q.tidy()
 }
 
 // wait takes a buyer in, or back after a proposal that found the shard dry again.
@@ -116,29 +129,27 @@ func (b *Broker) answer() {
 	stopped := b.local.Paused || b.local.Closed || b.local.Forgotten || b.local.Restoring
 	holds := b.verdict.holds(b.now, &b.local)
 	blocked := false
-	b.queue.each(func(w *waiter) {
-		if w.proposed {
-			return
-		}
+	b.queue.each(func(w *waiter) bool {
 		if stopped || !blocked && w.quantity <= left {
 			left -= w.quantity
 			b.queue.propose(w, true)
 			b.do(Action{Kind: Propose, Buyer: w.id})
-			return
+			return true
 		}
 		if holds {
 			if result, ok := b.verdict.refusal(w.quantity); ok {
 				b.do(Action{Kind: Refuse, Buyer: w.id, Result: result})
 				b.queue.remove(w.id)
-				return
+				return true
 			}
 		}
 		if b.now >= w.since+b.cfg.Patience {
 			b.leave(w, TryAgain)
-			return
+			return true
 		}
 		blocked = true
 		b.wake(w.since + b.cfg.Patience)
+		return holds // without a verdict the later ones, who came later, only wait
 	})
 }
 

@@ -43,7 +43,8 @@ RUN_TESTS = HEADGATE_TEST_BIN=$(CURDIR)/bin go run ./apptest/cmd/services -- go 
 test: vet format build ## vet, format, all tests: packages with the race detector, then whole programs under load
 	$(RUN_TESTS)
 
-soak: build ## the long tests: 50 rounds of kill -9, each fuzz target for a minute
+soak: build ## the long tests: simulation for an hour (HEADGATE_SIM_FOR), 50 rounds of kill -9, each fuzz target for a minute
+	HEADGATE_SIM_FOR=$${HEADGATE_SIM_FOR:-1h} go test -count=1 -timeout 0 -v -run '^TestSeeds$$' ./counter/simulation
 	HEADGATE_KILL_ROUNDS=$${HEADGATE_KILL_ROUNDS:-50} $(RUN_TESTS) -only apptest -run 'TestKillRounds|TestCrowd' -timeout 2h
 	go run ./apptest/cmd/fuzzall -each $${HEADGATE_FUZZ_TIME:-60s}
 
@@ -56,7 +57,7 @@ bench-counter: bin/counter ## the counter against a private Redis: ratios as `na
 	@go run ./apptest/cmd/counterbench -counter bin/counter $(COUNTER_BENCH)
 
 check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files
-	set -a; . ./deploy/config/example.env; bin/headgate check deploy/config/*.yaml
+	set -a; . ./deploy/config/example.env; bin/headgate check deploy/config/*.yaml deploy/config/*/*.yaml
 	@if command -v staticcheck >/dev/null; then echo staticcheck; staticcheck $$(go list work); \
 		else echo "staticcheck is not installed: left out (go install honnef.co/go/tools/cmd/staticcheck@latest)"; fi
 	@for module in $$(go list -m -f '{{.Dir}}'); do \
@@ -65,6 +66,7 @@ check: vet format bin/headgate ## vet, format, staticcheck when installed, sampl
 vet:
 	go vet work
 	go vet -tags bench ./apptest
+	go vet -tags simbroken_borrow,simbroken_refuse,simbroken_wall ./counter/machine ./counter/simulation
 
 format:
 	@unformatted=$$(gofmt -l $$(go list -m -f '{{.Dir}}')); if [ -n "$$unformatted" ]; then \

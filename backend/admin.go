@@ -72,6 +72,44 @@ type counterView struct {
 	Held      int64 `json:"held"`
 	Confirmed int64 `json:"confirmed"`
 	Debt      int64 `json:"debt"`
+	// InTransfer are units that one shard has given and no other has taken yet.
+	InTransfer int64       `json:"in_transfer" doc:"Units on their way between two shards; in a running sale about."`
+	Shards     []shardView `json:"shards,omitempty" doc:"Each shard's part, when there are several."`
+	Silent     []string    `json:"silent,omitempty" doc:"Shards that did not answer: their figures are missing in the sums."`
+}
+
+// shardView is one counter shard's part of a sale.
+type shardView struct {
+	Shard     string `json:"shard"`
+	Revision  int64  `json:"revision"`
+	Paused    bool   `json:"paused"`
+	Alloc     int64  `json:"alloc" doc:"Its share of the stock, with what it owes."`
+	Taken     int64  `json:"taken" doc:"Units from other shards, ever."`
+	Given     int64  `json:"given" doc:"Units to other shards, ever."`
+	Scheduled int64  `json:"scheduled"`
+	Available int64  `json:"available"`
+	Held      int64  `json:"held"`
+	Confirmed int64  `json:"confirmed"`
+	Debt      int64  `json:"debt"`
+}
+
+func viewOfCounter(info *sale.Info) *counterView {
+	v := &counterView{
+		Revision: info.Revision, Paused: info.Paused, Closed: info.Closed, Stock: info.Stock, Scheduled: info.Scheduled,
+		Available: info.Available, Held: info.Held, Confirmed: info.Confirmed, Debt: info.Debt, InTransfer: max(info.InTransfer(), 0),
+		Silent: info.Silent,
+	}
+	if len(info.Shards) < 2 {
+		return v
+	}
+	for _, part := range info.Parts {
+		i := &part.Info
+		v.Shards = append(v.Shards, shardView{
+			Shard: part.Shard, Revision: i.Revision, Paused: i.Paused, Alloc: i.Alloc, Taken: i.Taken, Given: i.Given, Scheduled: i.Scheduled,
+			Available: i.Available, Held: i.Held, Confirmed: i.Confirmed, Debt: i.Debt,
+		})
+	}
+	return v
 }
 
 func (p *page) adminView(s *store.Sale, now int64) adminSale {
@@ -84,10 +122,7 @@ func (p *page) adminView(s *store.Sale, now int64) adminSale {
 	}
 	info, known := p.infos[s.ID]
 	if known {
-		v.Counter = &counterView{
-			Revision: info.Revision, Paused: info.Paused, Closed: info.Closed, Stock: info.Stock, Scheduled: info.Scheduled,
-			Available: info.Available, Held: info.Held, Confirmed: info.Confirmed, Debt: info.Debt,
-		}
+		v.Counter = viewOfCounter(&info)
 	}
 	if s.Intent != store.IntentDraft {
 		v.Phase = phaseOf(s, &info, known, now)

@@ -114,7 +114,7 @@ func (p *page) view(s *store.Sale, now int64) saleView {
 	}
 	info, known := p.infos[s.ID]
 	v.Phase = phaseOf(s, &info, known, now)
-	if known && (v.Phase == sale.Open || v.Phase == sale.SoldOut) {
+	if known && info.Complete() && (v.Phase == sale.Open || v.Phase == sale.SoldOut) {
 		left := roughly(info.Available)
 		v.Left = &left
 	}

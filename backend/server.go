@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,7 +134,12 @@ func (s *Server) registerHealth() {
 	s.health.Register("ledger", service.Required, s.store.Ping)
 	s.health.Register("queue", service.Degraded, s.queue.Ping)
 	s.health.Register("counter", service.Degraded, func(ctx context.Context) error {
-		_, err := s.counter.SaleList(ctx)
+		list, err := s.counter.SaleList(ctx)
+		for i := range list {
+			if !list[i].Complete() {
+				return fmt.Errorf("no answer from shard %s", strings.Join(list[i].Silent, ", "))
+			}
+		}
 		return err
 	})
 	s.health.Register("agreement", service.Degraded, func(context.Context) error {

@@ -86,6 +86,19 @@ func again(r audit.Report, saleID string) bool {
 	return false
 }
 
+// writeShards writes each shard's part of a sale.
+func writeShards(out io.Writer, s *audit.SaleReport) {
+	for _, shard := range s.Shards {
+		word, t := "ok", shard.Terms
+		if !shard.Holds {
+			word = "NO"
+		}
+		fmt.Fprintf(out, "  %s shard %s\talloc %d + taken %d - given %d = scheduled %d + available %d + held %d + confirmed %d; debt %d (index %d)\n", word,
+			plainText(shard.Shard), t.Alloc, t.Taken, t.Given, t.Scheduled, t.Available, t.Held, t.Confirmed, t.Debt, shard.Index)
+	}
+	fmt.Fprintf(out, "  in transfer\t%d units\n", s.InTransfer)
+}
+
 // WriteAudit writes the report for people.
 func WriteAudit(w io.Writer, r audit.Report) error {
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -97,6 +110,9 @@ func WriteAudit(w io.Writer, r audit.Report) error {
 		c := s.Counter
 		fmt.Fprintf(out, "  counter\tstock %d, scheduled %d, available %d, held %d, confirmed %d, debt %d\n",
 			c.Stock, c.Scheduled, c.Available, c.Held, c.Confirmed, c.Debt)
+		if len(s.Shards) > 1 {
+			writeShards(out, &s)
+		}
 		for _, term := range s.Terms {
 			word := "ok"
 			if !term.Holds {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -102,6 +103,25 @@ type SaleFigures struct {
 	Held      int64 `json:"held"`
 	Confirmed int64 `json:"confirmed"`
 	Debt      int64 `json:"debt"`
+
+	InTransfer int64          `json:"in_transfer"`      // units on their way between two shards
+	Shards     []ShardFigures `json:"shards,omitempty"` // each shard's part, when there are several
+	Silent     []string       `json:"silent,omitempty"` // shards that did not answer: their figures are missing
+}
+
+// ShardFigures are one shard's, in units.
+type ShardFigures struct {
+	Shard     string `json:"shard"`
+	Revision  int64  `json:"revision"`
+	Paused    bool   `json:"paused"`
+	Alloc     int64  `json:"alloc"`
+	Taken     int64  `json:"taken"`
+	Given     int64  `json:"given"`
+	Scheduled int64  `json:"scheduled"`
+	Available int64  `json:"available"`
+	Held      int64  `json:"held"`
+	Confirmed int64  `json:"confirmed"`
+	Debt      int64  `json:"debt"`
 }
 
 // Sales lists the sales, newest first.
@@ -121,6 +141,9 @@ func WriteSales(w io.Writer, sales []AdminSale) error {
 		left, held := "?", "?"
 		if s.Counter != nil {
 			left, held = fmt.Sprint(s.Counter.Available), fmt.Sprint(s.Counter.Held)
+			if len(s.Counter.Silent) > 0 {
+				left, held = "at least "+left, "at least "+held
+			}
 		}
 		state := s.Intent
 		if s.Phase != "" {
@@ -156,6 +179,20 @@ func WriteSale(w io.Writer, s AdminSale) error {
 	row("ledger", "sold %d, revision %d", s.Sold, s.Revision)
 	if c := s.Counter; c != nil {
 		row("counter", "scheduled %d, available %d, held %d, confirmed %d, debt %d, revision %d", c.Scheduled, c.Available, c.Held, c.Confirmed, c.Debt, c.Revision)
+		for _, part := range c.Shards {
+			paused := ""
+			if part.Paused {
+				paused = ", paused"
+			}
+			row("  shard "+plainText(part.Shard), "alloc %d + taken %d - given %d = scheduled %d + available %d + held %d + confirmed %d; debt %d, revision %d%s",
+				part.Alloc, part.Taken, part.Given, part.Scheduled, part.Available, part.Held, part.Confirmed, part.Debt, part.Revision, paused)
+		}
+		if c.InTransfer > 0 {
+			row("  in transfer", "%d units", c.InTransfer)
+		}
+		if len(c.Silent) > 0 {
+			row("  NO ANSWER", "from shard %s: its units are missing above", plainText(strings.Join(c.Silent, ", ")))
+		}
 	} else {
 		row("counter", "does not know the sale, or does not answer")
 	}

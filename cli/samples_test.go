@@ -3,8 +3,12 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+
+	"headgate.example/counter"
+	"headgate.example/lib/config"
 )
 
 const samples = "../deploy/config"
@@ -39,6 +43,16 @@ func TestSamplesAreRight(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(samples, "*.yaml"))
 	if err != nil || len(files) != len(Kinds()) {
 		t.Errorf("%d samples for %d kinds (%v)", len(files), len(Kinds()), err)
+	}
+	// The samples of several shards.
+	files, err = filepath.Glob(filepath.Join(samples, "*", "*.yaml"))
+	if err != nil || len(files) < 3 {
+		t.Errorf("samples of several shards: %v (%v)", files, err)
+	}
+	for _, file := range files {
+		if _, _, err := CheckConfig(file, ""); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }
 
@@ -136,5 +150,38 @@ func TestGuessKind(t *testing.T) {
 	}
 	if _, _, err := CheckConfig(filepath.Join(folder, "what.yaml"), "cdn"); err == nil || !strings.Contains(err.Error(), "kind") {
 		t.Errorf("an unknown kind: %v", err)
+	}
+}
+
+// TestTwoShardsAgree holds the sample of two shards together: every program has the same list, and each
+// shard's peers are the others of it.
+func TestTwoShardsAgree(t *testing.T) {
+	setExampleEnv(t)
+	all := DefaultConfig()
+	if err := config.Load(filepath.Join(samples, "shards", "headgate.yaml"), &all); err != nil {
+		t.Fatal(err)
+	}
+	list := all.Backend.Counter.Shards
+	if len(list) != 2 {
+		t.Fatalf("the backend has %d shards", len(list))
+	}
+	if !reflect.DeepEqual(list, all.Interceptor.Counter.Shards) || !reflect.DeepEqual(list, all.Consumer.Counter.Shards) {
+		t.Error("interceptor, backend and consumer list different shards")
+	}
+	for i, shard := range list {
+		c := counter.DefaultConfig()
+		if err := config.Load(filepath.Join(samples, "shards", "counter-"+shard.Name+".yaml"), &c); err != nil {
+			t.Fatal(err)
+		}
+		if c.Shard.Name != shard.Name || c.Shard.Number != shard.Number {
+			t.Errorf("shard %s calls itself %+v", shard.Name, c.Shard)
+		}
+		other := list[1-i]
+		if want := []counter.PeerConfig{{Name: other.Name, Number: other.Number, Addresses: other.Addresses}}; !reflect.DeepEqual(c.Peers, want) {
+			t.Errorf("the peers of %s are %+v, want %+v", shard.Name, c.Peers, want)
+		}
+		if c.Borrow.Wait >= all.Interceptor.Counter.Timeout {
+			t.Errorf("a buyer of %s waits %s at the counter, and its edge only %s", shard.Name, c.Borrow.Wait, all.Interceptor.Counter.Timeout)
+		}
 	}
 }

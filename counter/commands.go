@@ -20,6 +20,9 @@ type command struct {
 	args   int // at least, the name included
 	most   int // at most; -1: as many as a request may have
 	change func(args [][]byte) ([]machine.Command, error)
+	// before is asked, when set, with nothing of the connection waiting: an error keeps the change
+	// out of the log.
+	before func(c *conn, m *machine.Command) error
 	reply  func(*resp.Writer, []machine.Result)
 	answer func(c *conn, args [][]byte)
 }

@@ -37,6 +37,12 @@ type Config struct {
 	// set.
 	ClientPassword   config.Secret `yaml:"client_password"`
 	OperatorPassword config.Secret `yaml:"operator_password"`
+	// Peers are the other shards of the counter, between which the units of a sale move; without
+	// them this shard can only take part in sales of its own. They are spoken to with
+	// OperatorPassword, which is the same for all shards.
+	Peers []PeerConfig `yaml:"peers"`
+	// Borrow bounds how this shard asks its peers for units.
+	Borrow BorrowConfig `yaml:"borrow"`
 	// FinalSnapshot takes a snapshot when stopping, for a faster start.
 	FinalSnapshot bool         `yaml:"final_snapshot"`
 	Limits        LimitsConfig `yaml:"limits"`
@@ -95,6 +101,7 @@ func DefaultConfig() Config {
 		RaftListen: "127.0.0.1:7381",
 		DataDir:    "data/counter",
 		Shard:      ShardConfig{Name: "s1", Number: 0},
+		Borrow:     DefaultBorrowConfig(),
 		Limits: LimitsConfig{
 			Connections:    4096,
 			IdleTimeout:    10 * time.Minute,
@@ -132,6 +139,8 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	c.validatePasswords(p)
 	c.validateVoters(p)
+	c.validatePeers(p)
+	c.Borrow.validate(p.In("borrow"))
 	c.Limits.validate(p.In("limits"))
 }
 

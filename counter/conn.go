@@ -56,6 +56,7 @@ type conn struct {
 	waiting []reply
 	// onlyReserves: no waiting request can give units back, so applied state may refuse the next one.
 	onlyReserves bool
+	followed     bool // a waiting change concerns a dealer
 	// view is what refusals from memory are made of; held for as long as requests are at hand.
 	view      replica.View
 	looks     int  // refusals tried on this view

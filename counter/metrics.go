@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	maxKinds = int(machine.Revoke) + 1
+	maxKinds = int(machine.Accept) + 1
 	maxCodes = int(machine.CodeErr) + 1
 )
 
@@ -63,6 +63,7 @@ func (m *meter) watch(s *Server) {
 		m.gauges = append(m.gauges, name)
 	}
 	gauge("headgate_counter_connections", func() float64 { return float64(s.connections()) })
+	gauge("headgate_counter_borrow_waiting", func() float64 { return float64(s.dealers.waiting()) })
 	gauge("headgate_counter_serving", func() float64 {
 		if s.replica.Ready() == nil {
 			return 1

@@ -1,8 +1,11 @@
 package counter
 
 import (
+	"strings"
+
 	"headgate.example/counter/machine"
 	"headgate.example/counter/resp"
+	"headgate.example/lib/problem"
 )
 
 // maxLooks bounds how long one view keeps log entries from being applied: some 100 us.
@@ -19,6 +22,7 @@ type reply struct {
 	commands int32  // how many results of the call are its own
 	kind     machine.Kind
 	code     machine.Code // without commands: a refusal from memory
+	demand   *demand      // without commands, or in place of a result: units of other shards are awaited
 }
 
 // pipeline takes every whole request that has arrived, as long as the replies can be delivered.
@@ -46,7 +50,7 @@ func (c *conn) pipeline() {
 func (c *conn) reserve(cmd *command, args [][]byte) {
 	m, err := parseReserve(args)
 	if err == nil {
-		if c.onlyReserves && c.refuse(&m) {
+		if c.onlyReserves && c.refuse(cmd, &m) {
 			return
 		}
 		err = m.Validate()
@@ -62,9 +66,10 @@ func (c *conn) reserve(cmd *command, args [][]byte) {
 	c.waiting = append(c.waiting, reply{write: cmd.reply, kind: machine.Reserve, commands: 1})
 }
 
-// refuse answers a reservation from memory, if applied state allows no other answer. The caller has
-// made sure that nothing that waits before it on this connection could change that.
-func (c *conn) refuse(m *machine.Command) bool {
+// refuse answers a reservation from memory, if applied state allows no other answer, or lets it wait for
+// units of other shards. The caller has made sure that nothing that waits before it on this connection
+// could change that.
+func (c *conn) refuse(cmd *command, m *machine.Command) bool {
 	if !c.inView() {
 		return false // the log decides, or says why it cannot
 	}
@@ -72,8 +77,19 @@ func (c *conn) refuse(m *machine.Command) bool {
 	if !sure {
 		return false
 	}
+	if result.Code == machine.CodeDry {
+		var known bool
+		if result, known = c.dry(m); !known {
+			c.waiting = append(c.waiting, reply{write: cmd.reply, demand: c.srv.dealers.wait(owned(m))})
+			return true
+		}
+	}
 	c.refusals++
 	c.tally.add(machine.Reserve, result.Code)
+	if result.Code == machine.CodeWrongShard {
+		c.fail(errorReply(problem.RESPWrongShard, result.Reason))
+		return true
+	}
 	if len(c.waiting) > 0 {
 		c.waiting = append(c.waiting, reply{kind: machine.Reserve, code: result.Code, detail: result.Detail})
 		return true
@@ -84,6 +100,21 @@ func (c *conn) refuse(m *machine.Command) bool {
 		_ = c.out.Flush() // the error is kept for the next one
 	}
 	return true
+}
+
+// dry gives the verdict over all shards on a reservation that this one has too few units for, if there is
+// one. It ends the view: a dealer waits for the state's lock, and others wait for the dealer.
+func (c *conn) dry(m *machine.Command) (machine.Result, bool) {
+	supply, _ := c.view.State.Supply(m.Sale)
+	c.endView()
+	return c.srv.dealers.verdict(m.Sale, supply, m.Quantity)
+}
+
+// owned copies a reservation that refers to the connection's buffer.
+func owned(m *machine.Command) *machine.Command {
+	return &machine.Command{
+		Kind: m.Kind, Sale: strings.Clone(m.Sale), User: strings.Clone(m.User), Quantity: m.Quantity, Key: strings.Clone(m.Key),
+	}
 }
 
 // inView makes sure of a view; false when there is none to be had now.
@@ -116,11 +147,19 @@ func (c *conn) change(cmd *command, args [][]byte) {
 		c.fail(errorText(err))
 		return
 	}
+	if cmd.before != nil {
+		c.settle()
+		if err := cmd.before(c, &commands[0]); err != nil {
+			c.fail(c.replicaError(err))
+			return
+		}
+	}
 	if !c.srv.replica.Add(c.call, commands...) {
 		c.settle()
 		c.srv.replica.Add(c.call, commands...)
 	}
 	c.onlyReserves = false
+	c.followed = c.followed || c.srv.dealers.follows(commands[0].Kind)
 	c.waiting = append(c.waiting, reply{write: cmd.reply, kind: commands[0].Kind, commands: int32(len(commands))})
 }
 
@@ -143,10 +182,16 @@ func (c *conn) settle() {
 		}
 	}
 	results := c.call.Results
+	if err == nil && (c.followed || anyDry(results)) {
+		c.applied(results)
+	}
 	for i := range c.waiting {
 		switch r := &c.waiting[i]; {
 		case r.failure != "":
 			c.out.Error(r.failure)
+		case r.demand != nil:
+			c.awaited(r)
+			results = results[r.commands:]
 		case r.commands == 0:
 			writeRefusal(c.out, r.code, r.detail)
 		case err != nil:
@@ -163,8 +208,45 @@ func (c *conn) settle() {
 	c.tally.flush()
 	clear(c.waiting)
 	c.waiting = c.waiting[:0]
-	c.onlyReserves = true
+	c.onlyReserves, c.followed = true, false
 	c.call.Reset()
+}
+
+func anyDry(results []machine.Result) bool {
+	for i := range results {
+		if results[i].Code == machine.CodeDry {
+			return true
+		}
+	}
+	return false
+}
+
+// applied follows up what the log decided: dealers hear of what concerns them, and buyers who found this
+// shard dry begin to wait for units of others, all of them before the first is waited for.
+func (c *conn) applied(results []machine.Result) {
+	commands := c.call.Commands()
+	for at := range c.waiting {
+		r := &c.waiting[at]
+		for i := range commands[:r.commands] {
+			if results[i].Code == machine.CodeDry {
+				r.demand = c.srv.dealers.wait(&commands[i])
+			} else {
+				c.srv.dealers.follow(&commands[i])
+			}
+		}
+		commands, results = commands[r.commands:], results[r.commands:]
+	}
+}
+
+// awaited writes what became of a buyer who waited for units of other shards. A dealer has counted it, if
+// it was decided.
+func (c *conn) awaited(r *reply) {
+	<-r.demand.done
+	if err := r.demand.err; err != nil {
+		c.out.Error(c.replicaError(err))
+		return
+	}
+	r.write(c.out, []machine.Result{r.demand.result})
 }
 
 // count brings what was gathered into the metrics.

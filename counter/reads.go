@@ -163,6 +163,7 @@ func answerAudit(c *conn, args [][]byte) {
 	}
 	f.text("excess", strings.Join(ids, ","))
 	f.number("from_backup", boolean(audit.FromBackup))
+	f.transfers(audit.Transfers)
 	f.text("violation", audit.Violation)
 	f.write(c.out)
 }

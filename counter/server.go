@@ -27,6 +27,7 @@ type Server struct {
 	reserve  *command            // of commands
 	nextID   atomic.Int64
 	backups  backups
+	dealers  *dealership
 
 	mu       sync.Mutex // guards what follows; a leaf
 	conns    map[*conn]struct{}
@@ -72,6 +73,9 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 		return nil, errors.Join(fmt.Errorf("counter shard %s: %w", cfg.Shard.Name, err), listener.Close())
 	}
 	s.listener = listener
+	if s.dealers, err = newDealership(s); err != nil {
+		return nil, errors.Join(err, s.replica.Close(context.Background()), listener.Close())
+	}
 	s.meter.watch(s)
 	s.registerHealth()
 	return s, nil
@@ -139,8 +143,10 @@ func (s *Server) registerHealth() {
 }
 
 // Run serves until ctx is done or the log can no longer be written, and stops in this order: another
-// voter is made leader, to whom clients are sent from then on; no new connections; those that are there finish the requests they have sent and are closed, at the latest
-// after drain_for; then the replica closes, which answers what is still in flight.
+// voter is made leader, to whom clients are sent from then on; no new connections; those that are there
+// finish the requests they have sent and are closed, at the latest after drain_for. Buyers among them who
+// wait for units of other shards are answered at once, since nobody would look after them. Then the replica
+// closes, which answers what is still in flight, and after it what depends on it: dealers and backups.
 func (s *Server) Run(ctx context.Context) error {
 	accepted := make(chan error, 1)
 	go func() { accepted <- s.accept() }()
@@ -179,6 +185,7 @@ func (s *Server) close(drain context.Context, accepted <-chan error) error {
 		c.hurry()
 	}
 	s.mu.Unlock()
+	s.dealers.stop() // buyers who wait for units of other shards are told to try again, while they can be told
 	gone := make(chan struct{})
 	go func() {
 		s.handlers.Wait()
@@ -190,10 +197,11 @@ func (s *Server) close(drain context.Context, accepted <-chan error) error {
 		s.rt.Log.Warn("connections did not end in time and are cut", "drain_for", s.cfg.Service.DrainFor)
 		s.cutAll()
 	}
-	// A handler may still wait for the log: closing the replica answers it.
+	// A handler may still wait for the log, and so may a dealer's task: closing the replica answers both.
 	replicaErr := s.replica.Close(drain)
+	s.dealers.close() // after it no task is left that would wait for the log or bring an event
 	<-gone
-	s.backups.close()
+	s.backups.close() // only a handler opens one
 	s.meter.unwatch()
 	return errors.Join(closeErr, replicaErr)
 }

@@ -8,7 +8,7 @@ const anyNumber = -1
 // commandTable makes the command table of the shard with this number, by name.
 func commandTable(shard int) map[string]*command {
 	table := make(map[string]*command)
-	for _, rows := range [][]command{buyerCommands(shard), operatorCommands(), basicCommands()} {
+	for _, rows := range [][]command{buyerCommands(shard), operatorCommands(), shardCommands(), basicCommands()} {
 		for i := range rows {
 			table[rows[i].name] = &rows[i]
 		}
@@ -34,7 +34,7 @@ func operatorCommands() []command {
 	return []command{
 		{name: "SALE.OPEN", usage: "SALE.OPEN json", needs: operator, args: 2, most: 2, change: saleOpen, reply: writeOK},
 		{name: "SALE.PAUSE", usage: "SALE.PAUSE sale revision", needs: operator, args: 3, most: 3, change: saleChange(machine.PauseSale), reply: writeOK},
-		{name: "SALE.RESUME", usage: "SALE.RESUME sale revision", needs: operator, args: 3, most: 3, change: saleChange(machine.ResumeSale), reply: writeOK},
+		{name: "SALE.RESUME", usage: "SALE.RESUME sale revision", needs: operator, args: 3, most: 3, change: saleChange(machine.ResumeSale), before: settleDebts, reply: writeOK},
 		{name: "SALE.CLOSE", usage: "SALE.CLOSE sale revision", needs: operator, args: 3, most: 3, change: saleChange(machine.CloseSale), reply: writeOK},
 		{name: "SALE.FORGET", usage: "SALE.FORGET sale revision", needs: operator, args: 3, most: 3, change: saleChange(machine.ForgetSale), reply: writeOK},
 		{name: "SALE.STOCK", usage: "SALE.STOCK sale revision total", needs: operator, args: 4, most: 4, change: saleStock, reply: writeOK},
@@ -50,6 +50,15 @@ func operatorCommands() []command {
 		{name: "BACKUP.READ", usage: "BACKUP.READ backup offset", needs: operator, args: 3, most: 3, answer: answerBackupRead},
 		{name: "BACKUP.CLOSE", usage: "BACKUP.CLOSE backup", needs: operator, args: 2, most: 2, answer: answerBackupClose},
 		{name: "HOLDS", usage: "HOLDS sale held|confirmed|released|expired after limit", needs: operator, args: 5, most: 5, answer: answerHolds},
+	}
+}
+
+// shardCommands are what the shards of a sale tell each other.
+func shardCommands() []command {
+	return []command{
+		{name: "SHARD.ASK", usage: "SHARD.ASK sale taker taken want sell|debt", needs: operator, args: 6, most: 6, change: shardAsk, reply: writeMoved},
+		{name: "SHARD.GIVE", usage: "SHARD.GIVE sale giver given", needs: operator, args: 4, most: 4, change: shardGive, reply: writeMoved},
+		{name: "SHARD.COLLECT", usage: "SHARD.COLLECT sale", needs: operator, args: 2, most: 2, answer: answerCollect},
 	}
 }
 

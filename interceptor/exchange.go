@@ -106,6 +106,9 @@ func (x *exchange) fill(s *Server, a *coordinator.Answer) {
 		x.problem.OrderID = a.Order.String()
 	}
 	x.order, x.cause = a.Order, a.Cause
+	if a.RetryAfter > 0 {
+		x.retryAfter = int((a.RetryAfter + time.Second - 1) / time.Second)
+	}
 }
 
 // nameRequest gives the exchange its id.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -339,6 +340,20 @@ func TestCounterTroubleIsNeverSoldOut(t *testing.T) {
 	e.counter.change(func() { e.counter.away = nil })
 	e.fresh()
 	e.accepted(e.buy("a9"))
+}
+
+// Buyers whose shard does not decide are told how long to wait; others buy on.
+func TestAnAwayShardTellsHowLongToWait(t *testing.T) {
+	e := newEdge(t, nil)
+	e.counter.change(func() {
+		e.counter.failOnce["RESERVE"] = &client.AwayError{Sale: "1", Shard: "s2", RetryAfter: 3500 * time.Millisecond}
+	})
+	r := e.buy("a1")
+	e.refused(r, 503, "unavailable")
+	if wait, err := strconv.Atoi(r.header.Get("Retry-After")); err != nil || wait < 4 || wait > 8 {
+		t.Errorf("Retry-After %q, want 4 s and up to as much again", r.header.Get("Retry-After"))
+	}
+	e.accepted(e.buy("a2"))
 }
 
 // A buyer who hangs up in the middle must not leave the purchase cut in half.

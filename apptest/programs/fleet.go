@@ -1,6 +1,7 @@
 package programs
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,76 +9,173 @@ import (
 	"time"
 )
 
-// Fleet is the four programs as separate processes, configured by the samples in deploy/config with
-// addresses of their own, on a broker and a database.
+// FleetSpec says what a Fleet runs on.
+type FleetSpec struct {
+	// AMQP and MySQL name a virtual host and a database that nobody else uses. Without them it is the
+	// embedded queue and SQLite, on files that the programs share.
+	AMQP, MySQL string
+	// Prefix begins the names of the queues.
+	Prefix string
+	// Shards is the number of counters, one voter each (default 1).
+	Shards int
+	// Edit changes a program's config; nil: it stays.
+	Edit func(program string, c *Config)
+}
+
+// Fleet is the programs as separate processes, configured by the samples in deploy/config with
+// addresses of their own.
 type Fleet struct {
 	t          testing.TB
 	bin        Binaries
 	env        []string
-	ConfigFile string // of the operator's commands
-	Edge       string // http://host:port
+	folder     string
+	ports      map[string]string // of each program's admin server
+	ConfigFile string            // of the operator's commands
+	Edge       string            // http://host:port
+	LedgerFile string            // of SQLite
+	RESP       []string          // host:port of each shard
 
 	Counter, Backend, Consumer, Interceptor *Process
+	Counters                                []*Process // one for each shard; the first is Counter
 }
 
-// StartFleet writes the configs and starts the programs. amqpURL and mysqlDSN name a virtual host and
-// a database that nobody else uses; prefix begins the names of the queues.
+// StartFleet writes the configs and starts the programs on a broker and a database.
 func StartFleet(t testing.TB, bin Binaries, amqpURL, mysqlDSN, prefix string) *Fleet {
 	t.Helper()
-	root, err := Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &Fleet{t: t, bin: bin, env: []string{
+	return NewFleet(t, bin, FleetSpec{AMQP: amqpURL, MySQL: mysqlDSN, Prefix: prefix})
+}
+
+// NewFleet writes the configs and starts the programs.
+func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
+	t.Helper()
+	spec.Shards = max(spec.Shards, 1)
+	f := &Fleet{t: t, bin: bin, folder: t.TempDir(), ports: make(map[string]string), env: []string{
 		"HEADGATE_TOKEN_SECRET=" + strings.Repeat("token-secret-", 4),
 		"HEADGATE_TICKET_SECRET=" + strings.Repeat("ticket-secret-", 3),
 		"HEADGATE_HOP_SECRET=" + strings.Repeat("hop-secret-", 3),
 		"HEADGATE_COUNTER_CLIENT_PASSWORD=client-password", "HEADGATE_COUNTER_OPERATOR_PASSWORD=operator-password",
-		"HEADGATE_AMQP_URL=" + amqpURL, "HEADGATE_MYSQL_DSN=" + mysqlDSN,
+		"HEADGATE_AMQP_URL=" + spec.AMQP, "HEADGATE_MYSQL_DSN=" + spec.MySQL,
 	}}
-	folder := t.TempDir()
-	ports := FreePorts(t, 7) // edge, counter, backend, and four admin servers
+	f.LedgerFile = filepath.Join(f.folder, "ledger.db")
+	f.ConfigFile = filepath.Join(f.folder, "headgate.yaml")
+	f.writeConfigs(&spec)
+	for i := range spec.Shards {
+		f.Counters = append(f.Counters, f.start(counterName(i)))
+	}
+	f.Counter = f.Counters[0]
+	f.Backend = f.start("backend")
+	f.Consumer = f.start("consumer")
+	f.Interceptor = f.start("interceptor")
+	return f
+}
+
+func counterName(shard int) string { return fmt.Sprintf("counter-s%d", shard+1) }
+
+// program is the binary of a process's name.
+func program(name string) string {
+	if strings.HasPrefix(name, "counter") {
+		return "counter"
+	}
+	return name
+}
+
+func (f *Fleet) writeConfigs(spec *FleetSpec) {
+	f.t.Helper()
+	root, err := Root()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	names := []string{"interceptor", "backend", "consumer", "headgate"}
+	var shards []any
+	ports := FreePorts(f.t, 5+2*spec.Shards) // edge, backend and three admin servers; two for each counter
 	f.Edge = "http://" + ports[0]
-	admins := map[string]string{"interceptor": ports[3], "counter": ports[4], "backend": ports[5], "consumer": ports[6]}
-	for _, name := range []string{"interceptor", "counter", "backend", "consumer", "headgate"} {
-		c := ReadConfig(t, filepath.Join(root, "deploy", "config", name+".yaml"))
+	f.ports["interceptor"], f.ports["backend"], f.ports["consumer"] = ports[2], ports[3], ports[4]
+	for i := range spec.Shards {
+		name, address := counterName(i), ports[5+2*i]
+		f.RESP, f.ports[name], names = append(f.RESP, address), ports[6+2*i], append(names, name)
+		shards = append(shards, map[string]any{"name": fmt.Sprintf("s%d", i+1), "number": i, "addresses": []any{address}})
+	}
+	for _, name := range names {
+		c := ReadConfig(f.t, filepath.Join(root, "deploy", "config", program(name)+".yaml"))
 		for old, new := range map[string]string{
-			"0.0.0.0:8080": ports[0], "edge-1:8080": ports[0], "0.0.0.0:7380": ports[1], "counter-1:7380": ports[1],
-			"0.0.0.0:8090": ports[2], "backend-1:8090": ports[2], "/var/lib/headgate/counter": filepath.Join(folder, "counter"),
+			"0.0.0.0:8080": ports[0], "edge-1:8080": ports[0], "0.0.0.0:8090": ports[1], "backend-1:8090": ports[1],
+			"/var/lib/headgate/counter": filepath.Join(f.folder, name),
 		} {
 			c.Replace(old, new)
 		}
-		switch name {
-		case "interceptor":
-			c.Set("server.drain_grace", "0s")
-			c.Set("limits.node_rate", 0)
-		case "backend", "consumer":
-			c.Set("queue.prefix", prefix)
-		case "headgate":
-			c.Set("backend.queue.prefix", prefix)
+		f.adapt(c, name, spec, shards)
+		if spec.Edit != nil {
+			spec.Edit(name, c)
 		}
-		if admin := admins[name]; admin != "" {
-			c.Set("service.admin", admin)
-			c.Set("service.log_format", "text")
+		c.Write(filepath.Join(f.folder, name+".yaml"))
+	}
+}
+
+// adapt sets what a program needs otherwise than its sample has it.
+func (f *Fleet) adapt(c *Config, name string, spec *FleetSpec, shards []any) {
+	sections := []string{""} // where queue and database stand
+	switch program(name) {
+	case "interceptor":
+		c.Set("server.drain_grace", "0s")
+		c.Set("limits.node_rate", 0)
+		c.Set("counter.shards", shards)
+		sections = nil
+	case "counter":
+		own := 0
+		for i := range shards {
+			if counterName(i) == name {
+				own = i
+			}
 		}
-		c.Write(filepath.Join(folder, name+".yaml"))
+		var peers []any
+		for i, shard := range shards {
+			if i != own {
+				peers = append(peers, shard)
+			}
+		}
+		c.Set("listen", f.RESP[own])
+		c.Set("shard", map[string]any{"name": fmt.Sprintf("s%d", own+1), "number": own})
+		c.Set("peers", peers)
+		sections = nil
+	case "headgate":
+		sections = []string{"backend.", "consumer."}
+		for _, layer := range []string{"interceptor", "backend", "consumer"} {
+			c.Set(layer+".counter.shards", shards)
+		}
+	default:
+		c.Set("counter.shards", shards)
 	}
-	f.ConfigFile = filepath.Join(folder, "headgate.yaml")
-	start := func(name string) *Process {
-		return Start(t, Spec{Name: name, Path: bin.Path(name), Args: []string{"--config", filepath.Join(folder, name+".yaml")},
-			Env: f.env, Ready: "http://" + admins[name] + "/readyz"})
+	for _, section := range sections {
+		if spec.AMQP == "" {
+			c.Set(section+"queue", map[string]any{"driver": "embedded", "path": filepath.Join(f.folder, "queue.db")})
+			c.Set(section+"database", map[string]any{"driver": "sqlite", "path": f.LedgerFile})
+		} else {
+			c.Set(section+"queue.prefix", spec.Prefix)
+		}
 	}
-	f.Counter = start("counter")
-	f.Backend = start("backend")
-	f.Consumer = start("consumer")
-	f.Interceptor = start("interceptor")
-	return f
+	if admin := f.ports[name]; admin != "" {
+		c.Set("service.admin", admin)
+		c.Set("service.log_format", "text")
+	}
+}
+
+func (f *Fleet) start(name string) *Process {
+	f.t.Helper()
+	return Start(f.t, Spec{Name: name, Path: f.bin.Path(program(name)), Args: []string{"--config", filepath.Join(f.folder, name+".yaml")},
+		Env: f.env, Ready: "http://" + f.ports[name] + "/readyz"})
+}
+
+// StartCounter starts a shard, counted from 0, again after it was killed, and waits until it is ready.
+func (f *Fleet) StartCounter(shard int) {
+	f.t.Helper()
+	f.Counters[shard] = f.start(counterName(shard))
+	f.Counter = f.Counters[0]
 }
 
 // Stop ends the programs gently, the edge first, and fails the test for one that does not end well.
 func (f *Fleet) Stop() {
 	f.t.Helper()
-	for _, p := range []*Process{f.Interceptor, f.Backend, f.Consumer, f.Counter} {
+	for _, p := range append([]*Process{f.Interceptor, f.Backend, f.Consumer}, f.Counters...) {
 		if code := p.Stop(40 * time.Second); code != 0 {
 			f.t.Errorf("%s ended with exit code %d when asked to stop\n%s", p.spec.Name, code, p.Log())
 		}

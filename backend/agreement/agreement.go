@@ -123,7 +123,7 @@ func (p *Pusher) Round(ctx context.Context) error {
 	var behind, disagree int64
 	for _, s := range sales {
 		info, found := known[s.ID]
-		if s.Revision == 0 || found && settled(&s, &info) {
+		if s.Revision == 0 || found && info.Complete() && settled(&s, &info) {
 			delete(p.strikes, s.ID)
 			continue
 		}
@@ -220,11 +220,15 @@ func (p *Pusher) bring(ctx context.Context, id string) error {
 	return p.acknowledge(ctx, intent)
 }
 
-// info is the counter's state of a sale; revision 0 when it knows none.
+// info is the counter's state of a sale; revision 0 when it, or one of the sale's shards, knows none. Only
+// with the answers of all shards is anything concluded: a change is acknowledged when every one has it.
 func (p *Pusher) info(ctx context.Context, id string) (sale.Info, error) {
 	info, err := p.counter.SaleInfo(ctx, id)
 	if errors.Is(err, client.ErrNoSale) {
 		return sale.Info{ID: id}, nil
+	}
+	if err == nil && !info.Complete() {
+		err = fmt.Errorf("%w: no answer from shard %s", client.ErrUnavailable, strings.Join(info.Silent, ", "))
 	}
 	return info, err
 }
@@ -271,7 +275,7 @@ func (p *Pusher) sendFailed(ctx context.Context, s store.Sale, change *store.Sal
 
 // acknowledge notes the counter's revision and lowers the ceiling to what it reports.
 func (p *Pusher) acknowledge(ctx context.Context, s store.Sale) error {
-	info, err := p.counter.SaleInfo(ctx, s.ID)
+	info, err := p.info(ctx, s.ID)
 	if err != nil {
 		return err
 	}

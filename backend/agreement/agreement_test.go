@@ -276,3 +276,45 @@ func TestRunHealsByItself(t *testing.T) {
 	cancel()
 	<-done
 }
+
+// silentCounter is a counter of which one shard does not answer.
+type silentCounter struct {
+	*countertest.Counter
+	silent []string
+}
+
+func (c *silentCounter) SaleInfo(ctx context.Context, id string) (sale.Info, error) {
+	info, err := c.Counter.SaleInfo(ctx, id)
+	info.Silent = c.silent
+	return info, err
+}
+
+func (c *silentCounter) SaleList(ctx context.Context) ([]sale.Info, error) {
+	list, err := c.Counter.SaleList(ctx)
+	for i := range list {
+		list[i].Silent = c.silent
+	}
+	return list, err
+}
+
+// Nothing is acknowledged, and nothing alarms, on the word of some shards only.
+func TestASilentShardHoldsTheAgreementBack(t *testing.T) {
+	p := newPair(t)
+	counter := &silentCounter{Counter: p.counter, silent: []string{"s2"}}
+	p.pusher = agreement.New(p.ledger, counter, servicetest.Log(t))
+	p.open("1", 10)
+	for range 5 {
+		if err := p.pusher.Push(t.Context(), "1"); !errors.Is(err, client.ErrUnavailable) {
+			t.Fatalf("%v", err)
+		}
+		if err := p.pusher.Round(t.Context()); err == nil {
+			t.Error("a round with a silent shard says that all is well")
+		}
+	}
+	if s := p.sale("1"); s.Acknowledged != 0 || s.Alarm != "" {
+		t.Errorf("acknowledged %d, alarm %q", s.Acknowledged, s.Alarm)
+	}
+	counter.silent = nil
+	p.push("1")
+	p.agreed("1", 2)
+}

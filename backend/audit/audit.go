@@ -192,6 +192,7 @@ func (a *auditor) sale(ctx context.Context, s store.Sale) (*SaleReport, error) {
 func (a *auditor) checkCounter(r *SaleReport, s *store.Sale, sums *client.Audit) {
 	t := sums.Total
 	r.Counter = Figures(t)
+	r.InTransfer = sums.InTransit
 	for _, shard := range sums.Shards {
 		r.Shards = append(r.Shards, Shard{shard.Shard, shard.Index, shard.Holds, Figures(shard.Terms)})
 	}
@@ -199,7 +200,7 @@ func (a *auditor) checkCounter(r *SaleReport, s *store.Sale, sums *client.Audit)
 		equal("counter: alloc + taken - given = scheduled + available + held + confirmed",
 			t.Alloc+t.Taken-t.Given, t.Scheduled+t.Available+t.Held+t.Confirmed),
 		equal("counter: alloc = stock + debt", t.Alloc, t.Stock+t.Debt),
-		atMost("counter: taken <= given", t.Taken, t.Given))
+		atMost("counter: taken <= given", t.Given-sums.InTransit, t.Given))
 	for _, term := range r.Terms {
 		if !term.Holds {
 			r.problem(Violated, "does not hold: %s (%d, %d)", term.Name, term.Left, term.Right)
@@ -207,6 +208,9 @@ func (a *auditor) checkCounter(r *SaleReport, s *store.Sale, sums *client.Audit)
 	}
 	for _, what := range sums.Problems {
 		r.problem(Violated, "counter: %s", what)
+	}
+	for _, what := range sums.Unsettled {
+		r.problem(NotSettled, "counter: %s", what)
 	}
 	if !sums.Holds && len(sums.Problems) == 0 {
 		r.problem(Violated, "the counter says that its sums do not hold")

@@ -95,6 +95,7 @@ type SaleReport struct {
 	Problems     []string  `json:"problems,omitempty"`
 	Findings     []Finding `json:"findings,omitempty"`
 	More         int64     `json:"more_findings,omitempty"` // beyond MaxFindings
+	InTransfer   int64     `json:"in_transfer"`             // units given by one shard and not taken by another yet
 	Shards       []Shard   `json:"shards,omitempty"`
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"headgate.example/lib/config"
 	"headgate.example/lib/sale"
@@ -26,6 +27,7 @@ type Client struct {
 	byName   map[string]*shard
 	byNumber map[int]*shard
 	placed   placements
+	away     marks
 }
 
 // Option changes a Client.
@@ -37,6 +39,7 @@ func Open(cfg Config, opts ...Option) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{cfg: cfg, byName: make(map[string]*shard), byNumber: make(map[int]*shard)}
+	c.away.now = time.Now
 	c.base, c.cancel = context.WithCancel(context.Background())
 	for _, o := range opts {
 		o(c)
@@ -59,16 +62,36 @@ func (c *Client) Close() {
 
 // Reserve asks for a hold of quantity units for the user, under the request key (may be empty). After a
 // lost connection it asks again with the same key, which answers CodeAlready if the first one counted.
+// While the user's shard of a sale with several is known not to decide, it is *AwayError at once.
 func (c *Client) Reserve(ctx context.Context, saleID, user string, quantity int64, key string) (Reservation, error) {
-	s, err := c.shardOfUser(ctx, saleID, user)
-	if err != nil {
-		return Reservation{}, err
+	for second := false; ; second = true {
+		s, err := c.shardOfUser(ctx, saleID, user)
+		if err != nil {
+			return Reservation{}, err
+		}
+		r, err := c.reserveAt(ctx, s, saleID, user, quantity, key)
+		wrong := (*wrongShardError)(nil)
+		if !errors.As(err, &wrong) {
+			return r, err
+		}
+		c.placed.drop(saleID) // the sale was opened anew on other shards
+		if second || len(c.shards) == 1 {
+			return Reservation{}, err
+		}
+	}
+}
+
+func (c *Client) reserveAt(ctx context.Context, s *shard, saleID, user string, quantity int64, key string) (Reservation, error) {
+	if at, ok := c.placed.get(saleID); ok && len(at.shards) > 1 {
+		if err := c.away.pass(saleID, s.Name); err != nil {
+			return Reservation{}, err
+		}
 	}
 	message, err := s.do(ctx, buyer, changes, "RESERVE", saleID, user, strconv.FormatInt(quantity, 10), key)
+	if at, ok := c.placed.get(saleID); ok && len(at.shards) > 1 {
+		c.away.done(saleID, s.Name, err)
+	}
 	if err != nil {
-		if wrong := (*wrongShardError)(nil); errors.As(err, &wrong) {
-			c.placed.drop(saleID)
-		}
 		return Reservation{}, err
 	}
 	return readReservation(message)

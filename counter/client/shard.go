@@ -212,6 +212,9 @@ func judgeReply(reply string) verdict {
 	word, rest, _ := strings.Cut(reply, " ")
 	switch problem.RESPError(word) {
 	case problem.RESPTryAgain:
+		if reason, ok := strings.CutPrefix(rest, peersAway); ok {
+			return verdict{final: fmt.Errorf("%w: %s", ErrUnavailable, reason)} // the counter has waited already
+		}
 		return verdict{away: true}
 	case problem.RESPMoved:
 		if _, address, ok := strings.Cut(rest, " "); ok && address != "" {
@@ -242,6 +245,9 @@ func judgeReply(reply string) verdict {
 	}
 	return verdict{final: &RequestError{Reason: reply}}
 }
+
+// peersAway begins the reason why an empty shard could not decide: it could not ask the others.
+const peersAway = "peers: "
 
 // noSaleReply is how the counter says that a sale to be changed is not there.
 const noSaleReply = "sale: is not known here"

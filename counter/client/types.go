@@ -77,10 +77,11 @@ type Audit struct {
 	Sale      string
 	Holds     bool // every shard's sum is right, and the shards agree with each other
 	Problems  []string
+	Unsettled []string // what is under way between the shards, and no violation
 	Total     AuditTerms
 	Shards    []ShardAudit
 	Revision  int64
-	InTransit int64 // given but not taken yet
+	InTransit int64 // units given by one shard and not taken by another yet
 }
 
 // AuditTerms are the terms of alloc + taken - given = scheduled + available + held + confirmed.

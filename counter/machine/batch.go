@@ -8,14 +8,31 @@ import (
 // Encoded is commands in the form that a log entry holds, one behind the other. Gathering them so, rather
 // than as Commands, keeps nothing of a request but its bytes. The zero value is empty.
 type Encoded struct {
-	bytes []byte
-	count int
+	bytes   []byte
+	count   int
+	version int // the lowest format that has all of them
 }
 
 // Add encodes one command, which must have passed Validate. Nothing of it is kept.
 func (e *Encoded) Add(c *Command) {
-	e.bytes = c.append(e.bytes)
+	version := c.version()
+	e.bytes = c.append(e.bytes, version)
+	e.version = max(e.version, version)
 	e.count++
+}
+
+// Commands decodes what was added, for the few whose outcome has to be followed up. Nothing of the result
+// refers to e.
+func (e *Encoded) Commands() []Command {
+	d := decoder{b: e.bytes, version: EntryVersion}
+	commands := make([]Command, e.count)
+	for i := range commands {
+		d.command(&commands[i])
+	}
+	if d.err != nil {
+		panic("machine: a command that was encoded cannot be read: " + d.err.Error())
+	}
+	return commands
 }
 
 // Len is the number of commands.
@@ -26,16 +43,17 @@ func (e *Encoded) Size() int { return len(e.bytes) }
 
 // Reset empties it, and keeps memory of up to keep bytes for the next use.
 func (e *Encoded) Reset(keep int) {
-	if e.bytes, e.count = e.bytes[:0], 0; cap(e.bytes) > keep {
+	if e.bytes, e.count, e.version = e.bytes[:0], 0, 0; cap(e.bytes) > keep {
 		e.bytes = nil
 	}
 }
 
 // AppendEntry appends the log entry of all the commands of parts, in their order. It is what
-// Entry.Append gives for them, and panics as that does.
+// Entry.Append gives for them, in the lowest version that suffices, and panics as that does.
 func AppendEntry(dst []byte, wall, served int64, parts ...*Encoded) []byte {
-	count, size := 0, maxEntryFrame
+	version, count, size := EntryVersionMin, 0, maxEntryFrame
 	for _, p := range parts {
+		version = max(version, p.version)
 		count += p.count
 		size += len(p.bytes)
 	}
@@ -43,7 +61,7 @@ func AppendEntry(dst []byte, wall, served int64, parts ...*Encoded) []byte {
 	if cap(dst)-start < size {
 		dst = append(make([]byte, 0, start+size), dst...)
 	}
-	dst = appendEntryHead(dst, wall, served, count)
+	dst = appendEntryHead(dst, version, wall, served, count)
 	for _, p := range parts {
 		dst = append(dst, p.bytes...)
 	}
@@ -53,11 +71,11 @@ func AppendEntry(dst []byte, wall, served int64, parts ...*Encoded) []byte {
 // maxEntryFrame is what an entry takes besides its commands, at most.
 const maxEntryFrame = 1 + 3*binary.MaxVarintLen64 + 4
 
-func appendEntryHead(dst []byte, wall, served int64, count int) []byte {
+func appendEntryHead(dst []byte, version int, wall, served int64, count int) []byte {
 	if count > MaxCommands {
 		panic(fmt.Sprintf("machine: an entry of %d commands, at most %d are allowed", count, MaxCommands))
 	}
-	dst = append(dst, EntryVersion)
+	dst = append(dst, byte(version))
 	dst = appendInts(dst, wall, served)
 	return binary.AppendUvarint(dst, uint64(count))
 }

@@ -10,7 +10,7 @@ import (
 
 // digestOf names the content of a change: two commands with equal encodings are the same change.
 func digestOf(c *Command) (d digest) {
-	sum := sha256.Sum256(c.append(nil))
+	sum := sha256.Sum256(c.append(nil, EntryVersion))
 	copy(d[:], sum[:])
 	return d
 }
@@ -71,9 +71,9 @@ func (s *State) change(c *Command) Result {
 }
 
 // open begins a sale, paused.
-func (s *State) open(c *Command) Result {
+func (s *State) open(c *Command, version int) Result {
 	terms := c.Terms
-	if refusal, refused := s.misplaced("", terms); refused {
+	if refusal, refused := s.misplaced("", terms, version); refused {
 		return refusal
 	}
 	content := digestOf(c)
@@ -97,12 +97,12 @@ func (s *State) open(c *Command) Result {
 }
 
 // misplaced refuses terms of sales that this shard cannot sell.
-func (s *State) misplaced(prefix string, terms *sale.Terms) (Result, bool) {
+func (s *State) misplaced(prefix string, terms *sale.Terms, version int) (Result, bool) {
 	if !slices.Contains(terms.Shards, s.opts.Shard) {
 		return Result{Code: CodeWrongShard, Reason: terms.Shards[0]}, true
 	}
-	if len(terms.Shards) > 1 {
-		return wrong(prefix+"shards", "must name one shard: this version does not move units between shards"), true
+	if len(terms.Shards) > 1 && version == 1 {
+		return wrong(prefix+"shards", "must name one shard: format version 1 does not move units between shards"), true
 	}
 	return Result{}, false
 }
@@ -112,13 +112,17 @@ func (s *State) newSale(terms *sale.Terms) (sl *saleState, refusal Result, refus
 	if len(s.active) >= s.limits.sales {
 		return nil, busy("sale", "this shard keeps its limit of %d sales: forget finished ones", s.limits.sales), true
 	}
+	own := *terms
+	own.Releases, own.Shards = slices.Clone(terms.Releases), slices.Clone(terms.Shards)
+	sl = &saleState{terms: &own, paused: true, part: 1, parts: 1}
+	if err := s.place(sl); err != nil {
+		return nil, wrong("ring", "%s", err), true
+	}
 	incarnation, ok := s.mint()
 	if !ok {
 		return nil, busy("order", "order ids are at their limit ahead of the clock: check the leader's clock"), true
 	}
-	own := *terms
-	own.Releases, own.Shards = slices.Clone(terms.Releases), slices.Clone(terms.Shards)
-	sl = &saleState{terms: &own, incarnation: int64(incarnation), paused: true, part: 1, parts: 1}
+	sl.incarnation = int64(incarnation)
 	s.addSale(sl)
 	s.active = append(s.active, sl)
 	return sl, Result{}, false
@@ -129,6 +133,9 @@ func (s *State) newSale(terms *sale.Terms) (sl *saleState, refusal Result, refus
 func (s *State) forget(sl *saleState) (refusal Result, refused bool) {
 	if sl.heldOrders > 0 {
 		return wrong("sale", "%d units are still held: wait until they are confirmed or expire", sl.held), true
+	}
+	if units, peer := sl.inTransfer(); units > 0 {
+		return wrong("sale", "%d units that were given away may not have arrived, the first at shard %s: wait until it has them", units, peer), true
 	}
 	if len(s.graves) >= s.limits.tombstones {
 		oldest := s.graves[0]
@@ -141,7 +148,7 @@ func (s *State) forget(sl *saleState) (refusal Result, refused bool) {
 		s.graves = slices.Delete(s.graves, 0, 1)
 	}
 	s.forgets++
-	sl.forgotten, sl.forgets = true, s.forgets
+	sl.forgotten, sl.forgets, sl.ring = true, s.forgets, nil
 	sl.forgetDue = s.served + sl.terms.RetainForMillis
 	s.active = slices.DeleteFunc(s.active, func(other *saleState) bool { return other == sl })
 	s.graves = append(s.graves, sl)

@@ -50,9 +50,6 @@ func TestShards(t *testing.T) {
 	if r := sh.want(Command{Kind: OpenSale, Terms: tm}, CodeWrongShard); r.Reason != "s2" {
 		t.Errorf("another shard's sale: %+v", r)
 	}
-	tm.Shards = []string{"s2", "s1"}
-	sh.want(Command{Kind: OpenSale, Terms: tm}, CodeErr)
-	sh.want(Command{Kind: RestoreSale, Restore: &Restore{Terms: *tm, Revision: 1}}, CodeErr)
 }
 
 // TestStock follows one sale through raises, cuts and units that come back.

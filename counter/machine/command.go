@@ -27,12 +27,16 @@ const (
 	Ban         Kind = 12 // Rule (RuleUser or RuleAddress), Value, Until, Reason
 	Unban       Kind = 13 // Rule (any), Value
 	Revoke      Kind = 14 // User, Before
+	// Between the shards of a sale. Value is the other shard's name, Total counts units ever moved.
+	Ask    Kind = 15 // at the giver: Sale, Value (taker), Total (what it took of this shard), Quantity (wanted; 0 only acknowledges), ForDebt
+	Accept Kind = 16 // at the taker: Sale, Value (giver), Total (what it gave to this shard)
 )
 
 var kindNames = [...]string{
 	Reserve: "RESERVE", Confirm: "CONFIRM", Abort: "ABORT", Release: "RELEASE", OpenSale: "SALE.OPEN",
 	PauseSale: "SALE.PAUSE", ResumeSale: "SALE.RESUME", CloseSale: "SALE.CLOSE", ForgetSale: "SALE.FORGET",
 	SetStock: "SALE.STOCK", RestoreSale: "SALE.RESTORE", Ban: "BAN", Unban: "UNBAN", Revoke: "REVOKE",
+	Ask: "SHARD.ASK", Accept: "SHARD.GIVE",
 }
 
 // String is the command's name on the wire.
@@ -48,16 +52,17 @@ func (k Kind) String() string {
 type Command struct {
 	Kind     Kind
 	Rule     RuleKind
+	ForDebt  bool // the taker owes the units; otherwise it sells them
 	Order    sale.OrderID
 	Quantity int64
 	Revision int64
-	Total    int64 // the new stock over all shards
+	Total    int64 // the new stock over all shards; units ever moved from giver to taker
 	Until    int64 // when a ban ends by itself; 0: for good
 	Before   int64 // tokens issued before this are void
 	Sale     string
 	User     string
 	Key      string
-	Value    string // the user, address or network that a ban names
+	Value    string // the user, address or network that a ban names; the other shard of a transfer
 	Reason   string
 	Terms    *sale.Terms
 	Restore  *Restore
@@ -96,6 +101,10 @@ func (c *Command) Validate() error {
 		return c.Restore.Validate()
 	case Ban, Unban, Revoke:
 		return c.checkRule()
+	case Ask:
+		return c.checkTransfer("taker", "taken")
+	case Accept:
+		return c.checkTransfer("giver", "given")
 	}
 	return refuse("command", "kind %d is not known to this version", c.Kind)
 }
@@ -126,6 +135,22 @@ func (c *Command) checkChange() error {
 	}
 	if c.Revision < 1 {
 		return refuse("revision", "must be at least 1, is %d", c.Revision)
+	}
+	return nil
+}
+
+func (c *Command) checkTransfer(peer, count string) error {
+	if err := sale.CheckName("sale", c.Sale); err != nil {
+		return err
+	}
+	if err := sale.CheckName(peer, c.Value); err != nil {
+		return err
+	}
+	if c.Total < 0 || c.Total > MaxMoved {
+		return refuse(count, "must be 0 to %d units, is %d", int64(MaxMoved), c.Total)
+	}
+	if c.Kind == Ask && (c.Quantity < 0 || c.Quantity > sale.MaxUnits) {
+		return refuse("want", "must be 0 to %d units, is %d", sale.MaxUnits, c.Quantity)
 	}
 	return nil
 }

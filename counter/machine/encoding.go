@@ -47,10 +47,11 @@ func appendTerms(dst []byte, t *sale.Terms) []byte {
 
 // decoder reads what the append functions wrote. After the first error it gives zeroes.
 type decoder struct {
-	b    []byte
-	off  int
-	base int64 // where b begins in its file
-	err  error
+	b       []byte
+	off     int
+	base    int64 // where b begins in its file
+	version int   // of the format
+	err     error
 	// share lets text lie in b
 	share bool
 }

@@ -7,12 +7,12 @@ import (
 	"headgate.example/lib/sale"
 )
 
-// Versions of the entry format. A leader writes the lowest version that all voters of its shard read;
-// this program writes EntryVersion and reads EntryVersionMin to EntryVersion. When a second version
-// comes, EntryVersionMin stays at 1 for one release, so that voters can be upgraded one by one. A later
-// version than it knows stops a voter with an error that says so.
+// Versions of the entry format. Version 2 adds Ask and Accept, sales with several shards, and the
+// transfers of a restore. Each entry is written in the lowest version that suffices, and versions
+// EntryVersionMin to EntryVersion are read. So voters can be upgraded one by one, as long as no sale with
+// several shards is opened before all have been. A later version stops a voter with an error that says so.
 const (
-	EntryVersion    = 1
+	EntryVersion    = 2
 	EntryVersionMin = 1
 )
 
@@ -22,6 +22,30 @@ type Entry struct {
 	Wall     int64 // the leader's wall clock, ms since 1970
 	Served   int64 // served time, ms since the shard first served
 	Commands []Command
+	// Version is the format an entry was read from, which decides over what its commands mean. 0, for
+	// one that is yet to be written, stands for the lowest that suffices.
+	Version int
+}
+
+// version is the format to write.
+func (e *Entry) version() int {
+	if e.Version != 0 {
+		return e.Version
+	}
+	version := EntryVersionMin
+	for i := range e.Commands {
+		version = max(version, e.Commands[i].version())
+	}
+	return version
+}
+
+// version is the lowest format that has the command. Every later one has it in the same form.
+func (c *Command) version() int {
+	switch {
+	case c.Kind >= Ask, c.Kind == OpenSale && len(c.Terms.Shards) > 1, c.Kind == RestoreSale && len(c.Restore.Terms.Shards) > 1:
+		return 2
+	}
+	return 1
 }
 
 // Append appends the encoded entry: version, stamps, commands, CRC-32C of all that. Each command must
@@ -30,9 +54,10 @@ type Entry struct {
 // MaxEntryBytes. No command but RestoreSale takes more than 10 KiB, a RestoreSale up to 4 MiB.
 func (e *Entry) Append(dst []byte) []byte {
 	start := len(dst)
-	dst = appendEntryHead(dst, e.Wall, e.Served, len(e.Commands))
+	version := e.version()
+	dst = appendEntryHead(dst, version, e.Wall, e.Served, len(e.Commands))
 	for i := range e.Commands {
-		dst = e.Commands[i].append(dst)
+		dst = e.Commands[i].append(dst, version)
 	}
 	return appendEntrySum(dst, start)
 }
@@ -77,8 +102,8 @@ func decodeEntry(d *decoder, commands []Command) (Entry, error) {
 		d.fail("checksum %08x does not match the content's %08x", sum, checksum(d.b))
 		return Entry{}, d.err
 	}
-	d.off = 1
-	e := Entry{Wall: d.int("wall"), Served: d.int("served")}
+	d.off, d.version = 1, int(b[0])
+	e := Entry{Version: d.version, Wall: d.int("wall"), Served: d.int("served")}
 	if n := d.count("number of commands", MaxCommands, 2); n > 0 {
 		if cap(commands) < n {
 			commands = make([]Command, n)
@@ -97,7 +122,7 @@ func decodeEntry(d *decoder, commands []Command) (Entry, error) {
 	return e, d.err
 }
 
-func (c *Command) append(dst []byte) []byte {
+func (c *Command) append(dst []byte, version int) []byte {
 	dst = append(dst, byte(c.Kind))
 	switch c.Kind {
 	case Reserve:
@@ -114,7 +139,7 @@ func (c *Command) append(dst []byte) []byte {
 	case SetStock:
 		return appendInts(appendString(dst, c.Sale), c.Revision, c.Total)
 	case RestoreSale:
-		return c.Restore.append(dst)
+		return c.Restore.append(dst, version)
 	case Ban:
 		dst = appendString(append(dst, byte(c.Rule)), c.Value)
 		return appendString(appendInts(dst, c.Until), c.Reason)
@@ -122,12 +147,27 @@ func (c *Command) append(dst []byte) []byte {
 		return appendString(append(dst, byte(c.Rule)), c.Value)
 	case Revoke:
 		return appendInts(appendString(dst, c.User), c.Before)
+	case Ask, Accept:
+		if version < 2 {
+			break
+		}
+		dst = appendInts(appendString(appendString(dst, c.Sale), c.Value), c.Total)
+		if c.Kind == Ask {
+			dst = appendBool(appendInts(dst, c.Quantity), c.ForDebt)
+		}
+		return dst
 	}
-	panic(fmt.Sprintf("machine: encoding a command of unknown kind %d", c.Kind))
+	panic(fmt.Sprintf("machine: encoding a command of kind %d, unknown to format version %d", c.Kind, version))
 }
 
 func (d *decoder) command(c *Command) {
-	switch c.Kind = Kind(d.byte("kind")); c.Kind {
+	c.Kind = Kind(d.byte("kind"))
+	if c.Kind >= Ask && d.version < 2 {
+		d.off--
+		d.fail("kind %d is not known to format version %d", c.Kind, d.version)
+		return
+	}
+	switch c.Kind {
 	case Reserve:
 		c.Sale, c.User = d.text("sale", sale.MaxSaleIDBytes), d.text("user", sale.MaxUserBytes)
 		c.Quantity, c.Key = d.int("quantity"), d.text("key", sale.MaxKeyBytes)
@@ -151,14 +191,20 @@ func (d *decoder) command(c *Command) {
 		c.Rule, c.Value = RuleKind(d.byte("rule")), d.string("value", MaxAddressBytes)
 	case Revoke:
 		c.User, c.Before = d.string("user", sale.MaxUserBytes), d.int("before")
+	case Ask, Accept:
+		c.Sale, c.Value = d.string("sale", sale.MaxSaleIDBytes), d.string("shard", sale.MaxSaleIDBytes)
+		c.Total = d.int("units moved")
+		if c.Kind == Ask {
+			c.Quantity, c.ForDebt = d.int("want"), d.bool("for debt")
+		}
 	default:
 		d.off--
-		d.fail("kind %d is not known to format version %d", c.Kind, EntryVersion)
+		d.fail("kind %d is not known to format version %d", c.Kind, d.version)
 	}
 }
 
 // append leaves Paused out: it changes nothing.
-func (r *Restore) append(dst []byte) []byte {
+func (r *Restore) append(dst []byte, version int) []byte {
 	dst = appendTerms(dst, &r.Terms)
 	dst = appendInts(dst, r.Revision, int64(r.IDFloor), int64(r.Part), int64(r.Parts))
 	dst = appendBool(dst, r.Closed)
@@ -167,6 +213,13 @@ func (r *Restore) append(dst []byte) []byte {
 		o := &r.Sold[i]
 		dst = appendInts(dst, int64(o.Order), o.Quantity, o.Slot)
 		dst = appendString(appendString(dst, o.User), o.Key)
+	}
+	if version < 2 || len(r.Terms.Shards) < 2 {
+		return dst
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(r.Transfers)))
+	for _, t := range r.Transfers {
+		dst = appendInts(appendString(dst, t.Peer), t.Given, t.Taken)
 	}
 	return dst
 }
@@ -183,6 +236,17 @@ func (d *decoder) restore() *Restore {
 			o.Order = sale.OrderID(d.int("order"))
 			d.ints("order", &o.Quantity, &o.Slot)
 			o.User, o.Key = d.string("user", sale.MaxUserBytes), d.string("key", sale.MaxKeyBytes)
+		}
+	}
+	if d.version < 2 || len(r.Terms.Shards) < 2 {
+		return r
+	}
+	if n := d.count("number of transfers", sale.MaxShards, 3); n > 0 {
+		r.Transfers = make([]RestoredTransfer, n)
+		for i := range r.Transfers {
+			t := &r.Transfers[i]
+			t.Peer = d.string("peer", sale.MaxSaleIDBytes)
+			d.ints("transfer", &t.Given, &t.Taken)
 		}
 	}
 	return r

@@ -37,19 +37,63 @@ func everyCommand() Entry {
 	}}
 }
 
-func TestEntryEncoding(t *testing.T) {
+// everyCommandNow is everyCommand with what version 2 added.
+func everyCommandNow() Entry {
 	e := everyCommand()
-	if int(Revoke) != len(e.Commands) || len(kindNames) != len(e.Commands)+1 {
+	both := []string{"s1", "s2"}
+	open, restore := *e.Commands[4].Terms, *e.Commands[10].Restore
+	open.ID, open.Shards = "m", both
+	restore.Terms.ID, restore.Terms.Shards = "n", both
+	restore.Transfers = []RestoredTransfer{{Peer: "s2", Given: 4, Taken: 6}}
+	restore.Part, restore.Parts = 1, 1
+	restore.Sold = []SoldOrder{{Order: soldID(3, 2), User: "u2", Quantity: 1, Slot: 3, Key: "q"}}
+	e.Commands = append(e.Commands,
+		Command{Kind: Ask, Sale: "m", Value: "s2", Total: 0, Quantity: 3, ForDebt: true},
+		Command{Kind: Accept, Sale: "m", Value: "s2", Total: 8},
+		Command{Kind: OpenSale, Terms: &open}, Command{Kind: RestoreSale, Restore: &restore})
+	return e
+}
+
+func TestEntryEncoding(t *testing.T) {
+	e := everyCommandNow()
+	if int(Accept)+2 != len(e.Commands) || len(kindNames) != int(Accept)+1 {
 		t.Fatal("a kind is missing here")
 	}
 	b := e.Append([]byte("before"))[len("before"):]
 	got, err := DecodeEntry(b)
+	e.Version = EntryVersion
 	if err != nil || !reflect.DeepEqual(got, e) {
 		t.Fatalf("decoded %+v, %v\nwant %+v", got, err, e)
 	}
-	tick := Entry{Wall: -1, Served: 5}
+	tick := Entry{Wall: -1, Served: 5, Version: 1}
 	if got, err := DecodeEntry(tick.Append(nil)); err != nil || !reflect.DeepEqual(got, tick) {
 		t.Errorf("decoded %+v, %v", got, err)
+	}
+}
+
+// AppendEntry must give what Entry.Append gives, in the lowest version that suffices.
+func TestAppendEntry(t *testing.T) {
+	e := everyCommandNow()
+	all := e.Commands
+	for i := range all {
+		first := all[(i+1)%len(all)]
+		e := Entry{Wall: start, Served: 7, Commands: []Command{first, all[i]}}
+		var a, b Encoded
+		a.Add(&first)
+		b.Add(&all[i])
+		got, want := AppendEntry([]byte("x"), e.Wall, e.Served, &a, &b), e.Append([]byte("x"))
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s and %s: %x, want %x", first.Kind, all[i].Kind, got, want)
+		}
+		if version := int(got[1]); version != max(first.version(), all[i].version()) {
+			t.Errorf("%s and %s: version %d", first.Kind, all[i].Kind, version)
+		}
+		if back := b.Commands(); len(back) != 1 || !reflect.DeepEqual(back[0], all[i]) {
+			t.Errorf("decoded %+v, want %+v", back, all[i])
+		}
+		if b.Reset(1 << 20); b.Len() != 0 || b.Size() != 0 || AppendEntry(nil, 1, 1, &b)[0] != EntryVersionMin {
+			t.Errorf("%s is left after Reset", all[i].Kind)
+		}
 	}
 }
 
@@ -60,7 +104,7 @@ func reseal(b []byte) []byte {
 }
 
 func TestEntryDamaged(t *testing.T) {
-	e := everyCommand()
+	e := everyCommandNow()
 	good := e.Append(nil)
 	for i := range good {
 		if _, err := DecodeEntry(good[:i]); err == nil || !strings.Contains(err.Error(), "offset") {
@@ -76,7 +120,7 @@ func TestEntryDamaged(t *testing.T) {
 		}
 	}
 	later := append([]byte{EntryVersion + 1}, good[1:]...)
-	if _, err := DecodeEntry(reseal(later)); err == nil || !strings.Contains(err.Error(), "version 2") {
+	if _, err := DecodeEntry(reseal(later)); err == nil || !strings.Contains(err.Error(), "version 3") {
 		t.Errorf("a later version: %v", err)
 	}
 	long := reseal(append(bytes.Clone(good[:len(good)-4]), 0, 0, 0, 0, 0))
@@ -113,14 +157,16 @@ func TestEntryClaims(t *testing.T) {
 
 // FuzzDecodeEntry: whatever decodes encodes back to an entry of the same meaning, and can be applied.
 func FuzzDecodeEntry(f *testing.F) {
-	e := everyCommand()
+	e := everyCommandNow()
 	f.Add(e.Append(nil))
+	old := everyCommand()
+	f.Add(old.Append(nil))
 	for i := range e.Commands {
 		one := Entry{Wall: start, Served: int64(i), Commands: e.Commands[i : i+1]}
 		f.Add(one.Append(nil))
 	}
 	f.Add([]byte{})
-	f.Add([]byte{EntryVersion, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0})
+	f.Add([]byte{EntryVersionMin, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, b := range [][]byte{b, reseal(b)} {
 			e, err := DecodeEntry(b)

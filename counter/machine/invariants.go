@@ -54,6 +54,9 @@ func (s *State) checkSale(sl *saleState) error {
 			return fmt.Errorf("sale %s: a total is negative: %+v", id, sl.info(0))
 		}
 	}
+	if err := sl.checkPairs(); err != nil {
+		return err
+	}
 	var staged int64
 	for i, r := range sl.releases {
 		if staged += r.Units; r.Units <= 0 || r.Units > sale.MaxUnits || i > 0 && sl.releases[i-1].At >= r.At {
@@ -64,8 +67,8 @@ func (s *State) checkSale(sl *saleState) error {
 	case sl.alloc+sl.taken-sl.given != sl.scheduled+sl.available+sl.held+sl.confirmed:
 		return fmt.Errorf("sale %s: alloc %d + taken %d - given %d is not scheduled %d + available %d + held %d + confirmed %d",
 			id, sl.alloc, sl.taken, sl.given, sl.scheduled, sl.available, sl.held, sl.confirmed)
-	case sl.alloc != sl.stock+sl.debt:
-		return fmt.Errorf("sale %s: alloc %d is not stock %d + debt %d", id, sl.alloc, sl.stock, sl.debt)
+	case sl.alloc != sl.share(sl.stock)+sl.debt:
+		return fmt.Errorf("sale %s: alloc %d is not the share %d of stock %d + debt %d", id, sl.alloc, sl.share(sl.stock), sl.stock, sl.debt)
 	case sl.debt > 0 && sl.available+sl.scheduled > 0:
 		return fmt.Errorf("sale %s: owes %d units while %d are available and %d scheduled", id, sl.debt, sl.available, sl.scheduled)
 	case staged != sl.scheduled:
@@ -76,6 +79,26 @@ func (s *State) checkSale(sl *saleState) error {
 		return fmt.Errorf("sale %s: part %d of %d of its restore", id, sl.part, sl.parts)
 	}
 	return s.checkOrders(sl)
+}
+
+// checkPairs holds what moved between this shard and each other one against the sums.
+func (sl *saleState) checkPairs() error {
+	id := sl.terms.ID
+	if n := len(sl.terms.Shards); n > 1 && len(sl.pairs) != n || n == 1 && sl.pairs != nil {
+		return fmt.Errorf("sale %s: %d shards and %d counters of transfers", id, n, len(sl.pairs))
+	}
+	var given, taken int64
+	for i, p := range sl.pairs {
+		if p.acknowledged < 0 || p.given < p.acknowledged || p.taken < 0 || p.given > MaxMoved || p.taken > MaxMoved || i == sl.self && p != (pair{}) {
+			return fmt.Errorf("sale %s: given %d, acknowledged %d, taken %d with shard %s", id, p.given, p.acknowledged, p.taken, sl.terms.Shards[i])
+		}
+		given += p.given
+		taken += p.taken
+	}
+	if given != sl.given || taken != sl.taken {
+		return fmt.Errorf("sale %s: given %d and taken %d, the pairs sum to %d and %d", id, sl.given, sl.taken, given, taken)
+	}
+	return nil
 }
 
 func (s *State) checkOrders(sl *saleState) (err error) {

@@ -20,9 +20,10 @@ const (
 	// MaxRestoreRevision bounds the revision of a restored sale, far above any that changes reach and
 	// far below where counting on would overflow: ParseRestore refuses.
 	MaxRestoreRevision = 1 << 53
-	MaxExcessListed    = 1000   // orders that lost a clash of slots and are listed; more are only counted
-	MaxUserFinished    = 100    // finished orders that UserOrders gives, the latest ones
-	MaxPage            = 10_000 // holds in one page of Holds; a higher limit is lowered to it
+	MaxExcessListed    = 1000    // orders that lost a clash of slots and are listed; more are only counted
+	MaxUserFinished    = 100     // finished orders that UserOrders gives, the latest ones
+	MaxPage            = 10_000  // holds in one page of Holds; a higher limit is lowered to it
+	MaxMoved           = 1 << 53 // units that one shard ever gives another in a sale: Validate refuses
 
 	// MaxIDAheadMillis is how far id time may run ahead of the highest wall stamp and id floor seen,
 	// which takes 4096 ids a millisecond. Beyond it Reserve answers CodeBusy.

@@ -16,8 +16,12 @@ func TestRefuseAllocatesNothing(t *testing.T) {
 	sh := newShard(t)
 	sh.open(terms("a", 1, 1))
 	sh.sold("a", "u1", "", 1)
+	shared := sharedTerms("m", 0, 0, 2)
+	sh.open(shared)
+	dry, away := group{sh}.user(shared, 0, 0), group{sh}.user(shared, 1, 0)
 	for what, ask := range map[string][3]string{
 		"sold out": {"a", "u2", ""}, "limit": {"a", "u1", "other"}, "no sale": {"b", "u1", ""}, "already": {"a", "u1", ""},
+		"dry": {"m", dry, ""}, "wrong shard": {"m", away, ""},
 	} {
 		if n := testing.AllocsPerRun(1000, func() { sh.s.Refuse(ask[0], ask[1], ask[2], 1, sh.wall, sh.served) }); n != 0 {
 			t.Errorf("%s: %v allocations", what, n)

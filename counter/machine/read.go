@@ -22,11 +22,12 @@ func Read(r io.Reader, opts Options) (*State, error) {
 }
 
 type snapshotReader struct {
-	r      io.Reader
-	s      *State
-	off    int64
-	number uint32
-	buf    []byte
+	r       io.Reader
+	s       *State
+	off     int64
+	number  uint32
+	version int
+	buf     []byte
 
 	wantSales, wantHolds, wantRules int64 // how many the state section promises
 
@@ -48,6 +49,7 @@ func (sr *snapshotReader) read() error {
 		return fmt.Errorf("offset %d: format version %d: this program reads %d to %d, use the program that wrote it or a later one",
 			len(snapshotMagic), v, SnapshotVersionMin, SnapshotVersion)
 	}
+	sr.version = int(binary.LittleEndian.Uint16(head[len(snapshotMagic):]))
 	for previous := byte(0); ; {
 		kind, d, err := sr.section()
 		if err != nil {
@@ -116,7 +118,7 @@ func (sr *snapshotReader) section() (kind byte, d *decoder, err error) {
 		return 0, nil, fmt.Errorf("offset %d: section number %d where %d was expected", start, number, sr.number)
 	}
 	sr.number++
-	return head[0], &decoder{b: content[sectionHeader:], base: start + sectionHeader}, nil
+	return head[0], &decoder{b: content[sectionHeader:], base: start + sectionHeader, version: sr.version}, nil
 }
 
 func (sr *snapshotReader) each(d *decoder, read func(*decoder)) {
@@ -169,6 +171,9 @@ func (sr *snapshotReader) sale(d *decoder) {
 		d.fail("sale %q: %s", sl.terms.ID, err)
 		return
 	}
+	if sr.place(d, sl); d.err != nil {
+		return
+	}
 	if n := len(sr.sales); n > 0 && sr.sales[n-1].terms.ID >= sl.terms.ID {
 		d.fail("sale %q is out of order", sl.terms.ID)
 		return
@@ -184,6 +189,29 @@ func (sr *snapshotReader) sale(d *decoder) {
 	sr.sales = append(sr.sales, sl)
 	if len(s.active) > s.limits.sales || len(s.graves) > s.limits.tombstones {
 		d.fail("more sales than a shard keeps")
+	}
+}
+
+// place reads what moved between the shards of a sale, and finds its ring.
+func (sr *snapshotReader) place(d *decoder, sl *saleState) {
+	n := len(sl.terms.Shards)
+	if n > 1 {
+		if d.version < 2 {
+			d.fail("sale %q has %d shards, which format version %d does not know", sl.terms.ID, n, d.version)
+			return
+		}
+		sl.pairs = make([]pair, n)
+		for i := range sl.pairs {
+			p := &sl.pairs[i]
+			d.ints("units moved", &p.given, &p.acknowledged, &p.taken)
+		}
+	}
+	if !slices.Contains(sl.terms.Shards, sr.s.opts.Shard) {
+		d.fail("sale %q does not name shard %s", sl.terms.ID, sr.s.opts.Shard)
+		return
+	}
+	if err := sr.s.place(sl); err != nil && d.err == nil {
+		d.fail("sale %q: %s", sl.terms.ID, err)
 	}
 }
 

@@ -48,6 +48,11 @@ func (s *State) judge(saleID, user, key string, quantity, wall int64) (sl *saleS
 	if sl.forgotten {
 		return sl, 0, 0, Result{Code: CodeEnded}
 	}
+	if sl.ring != nil {
+		if owner := sl.ring.Owner(user); owner != s.opts.Shard {
+			return sl, 0, 0, Result{Code: CodeWrongShard, Reason: owner}
+		}
+	}
 	var units int64
 	orders := 0
 	if acct = s.findAccount(sl.index, user); acct != 0 {
@@ -71,12 +76,14 @@ func (sl *saleState) refusal(units, quantity, wall int64) Result {
 		return Result{Code: CodePaused}
 	case !sl.closed && wall < sl.terms.OpensAt:
 		return Result{Code: CodeNotOpen, Detail: sl.terms.OpensAt}
-	case !sl.closed && sl.available == 0 && sl.scheduled > 0:
+	case !sl.closed && sl.available == 0 && sl.scheduled > 0 && !sl.shared():
 		return Result{Code: CodeNotOpen, Detail: sl.nextRelease()}
 	case sl.closed || sl.terms.EndsAt != 0 && wall >= sl.terms.EndsAt:
 		return Result{Code: CodeEnded}
 	case sl.terms.Limit > 0 && units+quantity > sl.terms.Limit:
 		return Result{Code: CodeLimit, Detail: sl.terms.Limit}
+	case sl.available < quantity && sl.shared():
+		return Result{Code: CodeDry, Detail: sl.available}
 	case sl.available == 0:
 		return Result{Code: CodeSoldOut, Detail: sl.held}
 	case sl.available < quantity:
@@ -88,7 +95,7 @@ func (sl *saleState) refusal(units, quantity, wall int64) Result {
 // Refuse answers a reservation from what is applied, without the log, when the answer is certainly a
 // refusal: Apply would give the same at these times. False means that the log must decide: it might be
 // granted, the user has a live order under this key, something is due that could change the answer, or
-// the request is not valid. wall and served are the leader's clocks in milliseconds. It allocates nothing.
+// the request is not valid. CodeDry and CodeWrongShard are such answers too. wall and served are the leader's clocks in milliseconds. It allocates nothing.
 func (s *State) Refuse(saleID, user, key string, quantity, wall, served int64) (Result, bool) {
 	c := Command{Kind: Reserve, Sale: saleID, User: user, Key: key, Quantity: quantity}
 	if c.checkReserve() != nil {

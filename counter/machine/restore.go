@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"headgate.example/lib/sale"
 )
@@ -25,10 +26,21 @@ type Restore struct {
 	// IDFloor lies at or above every order id that was ever seen of this shard: later ids are
 	// higher. The ids in Sold raise it further.
 	IDFloor sale.OrderID `json:"id_floor"`
+	// Transfers are what moved between this shard and each other one of the sale, rebuilt from the
+	// others: Given is what the peer took of this shard, Taken what the peer gave to it. Of one that is
+	// not named, nothing moved.
+	Transfers []RestoredTransfer `json:"transfers,omitempty"`
 	// Sold are the confirmed orders. Of two claims to one slot of a user the higher id wins.
 	Sold  []SoldOrder `json:"sold"`
 	Part  int         `json:"part,omitempty"`  // 0 means 1
 	Parts int         `json:"parts,omitempty"` // 0 means 1
+}
+
+// RestoredTransfer is what moved between a shard that is restored and another, ever.
+type RestoredTransfer struct {
+	Peer  string `json:"peer"`
+	Given int64  `json:"given"`
+	Taken int64  `json:"taken"`
 }
 
 // SoldOrder is one confirmed order of a restored sale.
@@ -83,6 +95,9 @@ func (r *Restore) Validate() error {
 	case part < 1 || part > parts:
 		return refuse("part", "must be 1 to parts (%d), is %d", parts, part)
 	}
+	if err := r.checkTransfers(); err != nil {
+		return err
+	}
 	for i := range r.Sold {
 		o := &r.Sold[i]
 		b := sale.Binding{Order: o.Order, Sale: r.Terms.ID, User: o.User, Quantity: o.Quantity, Slot: o.Slot}
@@ -93,6 +108,23 @@ func (r *Restore) Validate() error {
 		if err != nil {
 			field := err.(*sale.FieldError)
 			return refuse(fmt.Sprintf("sold[%d].%s", i, field.Field), "%s", field.Reason)
+		}
+	}
+	return nil
+}
+
+func (r *Restore) checkTransfers() error {
+	for i, t := range r.Transfers {
+		field := fmt.Sprintf("transfers[%d]", i)
+		switch {
+		case len(r.Terms.Shards) == 1 || !slices.Contains(r.Terms.Shards, t.Peer):
+			return refuse(field+".peer", "must be another shard of the sale")
+		case slices.IndexFunc(r.Transfers, func(o RestoredTransfer) bool { return o.Peer == t.Peer }) != i:
+			return refuse(field+".peer", "is named twice")
+		case t.Given < 0 || t.Given > MaxMoved:
+			return refuse(field+".given", "must be 0 to %d units, is %d", int64(MaxMoved), t.Given)
+		case t.Taken < 0 || t.Taken > MaxMoved:
+			return refuse(field+".taken", "must be 0 to %d units, is %d", int64(MaxMoved), t.Taken)
 		}
 	}
 	return nil

@@ -9,9 +9,9 @@ import (
 )
 
 // restore rebuilds a sale, or takes a further part of one. Either all of a part is taken or nothing.
-func (s *State) restore(c *Command) Result {
+func (s *State) restore(c *Command, version int) Result {
 	r := c.Restore
-	if refusal, refused := s.misplaced("terms.", &r.Terms); refused {
+	if refusal, refused := s.misplaced("terms.", &r.Terms, version); refused {
 		return refusal
 	}
 	content, head := digestOf(c), r.headDigest()
@@ -35,6 +35,11 @@ func (s *State) restore(c *Command) Result {
 		return wrong("id_floor", "with the orders, lies %d ms ahead of the clock, more than a day: check the number and the leader's clock",
 			floor.IDMillis()-(s.wall-sale.EpochMillis))
 	}
+	for i := range r.Transfers {
+		if r.Transfers[i].Peer == s.opts.Shard {
+			return wrong(fmt.Sprintf("transfers[%d].peer", i), "is this shard itself")
+		}
+	}
 	if refusal, refused := s.checkSold(sl, r); refused {
 		return refusal
 	}
@@ -51,6 +56,7 @@ func (s *State) restore(c *Command) Result {
 		}
 		sl.head, sl.revision = head, r.Revision
 		sl.closed, sl.paused = r.Closed, !r.Closed
+		sl.moved(r.Transfers)
 	}
 	s.raiseIDs(floor)
 	sl.part, sl.parts, sl.content = part, parts, content
@@ -60,6 +66,15 @@ func (s *State) restore(c *Command) Result {
 	return sl.restored()
 }
 
+// moved sets what moved between this shard and the others. What they took is known to have arrived.
+func (sl *saleState) moved(transfers []RestoredTransfer) {
+	for _, t := range transfers {
+		sl.pairs[slices.Index(sl.terms.Shards, t.Peer)] = pair{given: t.Given, acknowledged: t.Given, taken: t.Taken}
+		sl.given += t.Given
+		sl.taken += t.Taken
+	}
+}
+
 func (sl *saleState) restored() Result {
 	return Result{Code: CodeOK, Revision: sl.revision, Detail: sl.excessCount, Excess: sl.excess}
 }
@@ -67,7 +82,7 @@ func (sl *saleState) restored() Result {
 // headDigest names what all parts of a restore have in common.
 func (r *Restore) headDigest() digest {
 	_, parts := r.part()
-	return digestOf(&Command{Kind: RestoreSale, Restore: &Restore{Terms: r.Terms, Revision: r.Revision, Closed: r.Closed, Parts: parts}})
+	return digestOf(&Command{Kind: RestoreSale, Restore: &Restore{Terms: r.Terms, Revision: r.Revision, Closed: r.Closed, Parts: parts, Transfers: r.Transfers}})
 }
 
 // checkSold refuses orders that cannot belong to this sale, before anything is changed.

@@ -11,9 +11,12 @@ type Code uint8
 
 // The outcomes, with the fields of Result that each one fills.
 const (
-	CodeOK       Code = iota + 1 // Revision for a change of a sale, Rules index in Detail for a rule
-	CodeReserved                 // Order, State, Quantity, Slot, Expires
-	CodeAlready                  // Reserve: the live order as for CodeReserved; Release: Order, State
+	// CodeOK: Revision for a change of a sale; Rules index in Detail for a rule; for Ask what this shard
+	// ever gave the taker in Detail, for Accept what it ever took of the giver, and the units that
+	// moved just now in Quantity.
+	CodeOK       Code = iota + 1
+	CodeReserved      // Order, State, Quantity, Slot, Expires
+	CodeAlready       // Reserve: the live order as for CodeReserved; Release: Order, State
 
 	// The refusals of Reserve, in the order in which they are checked.
 	CodeNoSale
@@ -32,6 +35,11 @@ const (
 	CodeUnknown
 	CodeForgotten
 
+	// CodeDry is Reserve's answer when this shard has too few units and others may have some: Detail
+	// is what is available here. It is never shown to a buyer: the leader borrows, or finds out over
+	// all shards what to answer.
+	CodeDry
+
 	// Errors. Nothing was changed.
 	CodeConflict   // Revision: the sale's current revision
 	CodeWrongShard // Reason: the shard to ask
@@ -43,7 +51,7 @@ var codeWords = [...]string{
 	CodeOK: "ok", CodeReserved: "reserved", CodeAlready: "already", CodeNoSale: "no_sale", CodePaused: "paused",
 	CodeNotOpen: "not_open", CodeEnded: "ended", CodeLimit: "limit", CodeSoldOut: "sold_out",
 	CodeInsufficient: "insufficient", CodeConfirmed: "confirmed", CodeExpired: "expired", CodeReleased: "released",
-	CodeHeld: "held", CodeUnknown: "unknown", CodeForgotten: "forgotten", CodeConflict: "conflict",
+	CodeHeld: "held", CodeUnknown: "unknown", CodeForgotten: "forgotten", CodeDry: "dry", CodeConflict: "conflict",
 	CodeWrongShard: "wrongshard", CodeBusy: "busy", CodeErr: "err",
 }
 

@@ -3,6 +3,7 @@ package machine
 import (
 	"slices"
 
+	"headgate.example/hashring"
 	"headgate.example/lib/sale"
 )
 
@@ -11,8 +12,11 @@ type digest [16]byte
 
 // saleState is one sale at this shard, or the tombstone of one.
 type saleState struct {
-	index       uint32      // in State.sales; not written to snapshots
-	terms       *sale.Terms // as opened or restored; never changed
+	index       uint32         // in State.sales; not written to snapshots
+	terms       *sale.Terms    // as opened or restored; never changed
+	self        int            // this shard's position in terms.Shards
+	ring        *hashring.Ring // of a sale with several shards, until it is forgotten
+	pairs       []pair         // by position in terms.Shards; nil with one shard
 	incarnation int64
 	revision    int64
 	content     digest // of the change that made this revision
@@ -75,10 +79,10 @@ func (sl *saleState) release(wall int64) {
 	}
 }
 
-// setStock moves the stock to total: a raise pays what is owed and then goes on sale; a cut takes
+// setStock moves the stock of the whole sale to total, and this shard's part of it: a raise pays what is owed and then goes on sale; a cut takes
 // staged units, latest first, then available ones, and owes the rest.
 func (sl *saleState) setStock(total int64) {
-	change := total - sl.stock
+	change := sl.share(total) - sl.share(sl.stock)
 	sl.stock = total
 	if change >= 0 {
 		paid := min(change, sl.debt)
@@ -113,18 +117,22 @@ func (sl *saleState) cutScheduled(units int64) int64 {
 	return units
 }
 
-// stockUp sets the supply of a sale that begins, or is restored with units sold already: those come out
-// of what is available, then out of the earliest releases, and the rest is owed.
+// stockUp sets the supply of a sale that begins, or is restored with units sold or given away already:
+// those come out of what is available, then out of the earliest releases, and the rest is owed.
 func (sl *saleState) stockUp(wall int64) {
-	sl.releases = slices.Clone(sl.terms.Releases)
+	sl.releases = sl.ownReleases()
 	sl.scheduled = 0
 	for _, r := range sl.releases {
 		sl.scheduled += r.Units
 	}
-	sl.stock, sl.alloc, sl.debt = sl.terms.Stock, sl.terms.Stock, 0
-	sl.available = sl.stock - sl.scheduled
+	sl.stock, sl.alloc, sl.debt = sl.terms.Stock, sl.share(sl.terms.Stock), 0
+	sl.available = sl.alloc - sl.scheduled
 	sl.release(wall)
-	sold := sl.held + sl.confirmed
+	sold := sl.held + sl.confirmed + sl.given - sl.taken
+	if sold < 0 {
+		sl.available -= sold
+		sold = 0
+	}
 	taken := min(sold, sl.available)
 	sl.available -= taken
 	for sold -= taken; sold > 0 && len(sl.releases) > 0; {

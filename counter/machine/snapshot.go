@@ -12,9 +12,10 @@ import (
 	"headgate.example/lib/sale"
 )
 
-// Versions of the snapshot format; the rule of EntryVersion holds here too.
+// Versions of the snapshot format; the rule of EntryVersion holds here too. Version 2 adds what moved
+// between the shards of sales with several.
 const (
-	SnapshotVersion    = 1
+	SnapshotVersion    = 2
 	SnapshotVersionMin = 1
 )
 
@@ -47,6 +48,7 @@ type Snapshot struct {
 	rules    []Rule
 	index    int64
 	floor    int64
+	version  uint16 // the lowest that suffices
 }
 
 // Snapshot freezes the state. It copies sales, rules and the lists of chunks, but no holds: with a
@@ -58,11 +60,16 @@ func (s *State) Snapshot() *Snapshot {
 		opts: s.opts, clocks: [6]int64{s.wall, s.served, s.topWall, s.idTime, int64(s.idSeq), s.forgets},
 		holds: s.holds.freeze(), accounts: s.accounts.freeze(), live: s.holds.len(),
 		index: s.rules.index, floor: s.rules.floor, position: make([]uint32, len(s.sales)),
+		version: SnapshotVersionMin,
 	}
 	for _, sl := range s.sales {
 		if sl != nil {
 			copied := *sl
 			copied.ids = idPages{}
+			copied.pairs = slices.Clone(sl.pairs)
+			if sl.shared() {
+				snap.version = SnapshotVersion
+			}
 			snap.sales = append(snap.sales, copied)
 		}
 	}
@@ -81,7 +88,7 @@ func (s *State) Snapshot() *Snapshot {
 // WriteTo writes the snapshot. It sorts the orders first, which takes 4 bytes for each.
 func (sn *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	sw := &sectionWriter{w: w}
-	sw.write(binary.LittleEndian.AppendUint16([]byte(snapshotMagic), SnapshotVersion))
+	sw.write(binary.LittleEndian.AppendUint16([]byte(snapshotMagic), sn.version))
 	sw.begin(sectionState)
 	b := appendString(sw.b, sn.opts.Shard)
 	b = appendInts(b, int64(sn.opts.Number))
@@ -143,6 +150,9 @@ func (sl *saleState) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(sl.excess)))
 	for _, id := range sl.excess {
 		b = appendInts(b, int64(id))
+	}
+	for _, p := range sl.pairs {
+		b = appendInts(b, p.given, p.acknowledged, p.taken)
 	}
 	return b
 }

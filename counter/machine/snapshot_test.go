@@ -41,8 +41,21 @@ func busyShard(t testing.TB) *shard {
 	return sh
 }
 
+// busyShared has a sale with another shard, and a forgotten one, too: what format version 2 is for.
+func busyShared(t testing.TB) *shard {
+	sh := busyShard(t)
+	sh.open(sharedTerms("m", 20, 0, 2))
+	sh.want(Command{Kind: Ask, Sale: "m", Value: "s2", Quantity: 3}, CodeOK)
+	sh.want(Command{Kind: Accept, Sale: "m", Value: "s2", Total: 4}, CodeOK)
+	sh.open(sharedTerms("n", 7, 0, 3))
+	sh.want(Command{Kind: Ask, Sale: "n", Value: "s3", Quantity: 1}, CodeOK)
+	sh.want(Command{Kind: Ask, Sale: "n", Value: "s3", Total: 1}, CodeOK)
+	sh.want(Command{Kind: ForgetSale, Sale: "n", Revision: 3}, CodeOK)
+	return sh
+}
+
 func TestSnapshotDamaged(t *testing.T) {
-	good := snapshotOf(t, busyShard(t).s)
+	good := snapshotOf(t, busyShared(t).s)
 	for i := range good {
 		if _, err := Read(bytes.NewReader(good[:i]), testOptions); err == nil || !strings.Contains(err.Error(), "offset") {
 			t.Fatalf("cut off at %d: %v", i, err)
@@ -123,6 +136,7 @@ func resealSnapshot(b []byte) []byte {
 func FuzzReadSnapshot(f *testing.F) {
 	f.Add(snapshotOf(f, New(testOptions)))
 	f.Add(snapshotOf(f, busyShard(f).s))
+	f.Add(snapshotOf(f, busyShared(f).s))
 	f.Add([]byte(snapshotMagic))
 	f.Add(append([]byte(snapshotMagic), 1, 0, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -135,7 +149,7 @@ func FuzzReadSnapshot(f *testing.F) {
 			if !bytes.Equal(snapshotOf(t, readState(t, once)), once) {
 				t.Fatal("written and read, it differs")
 			}
-			e := everyCommand()
+			e := everyCommandNow()
 			e.Wall, e.Served = s.Wall()+100_000, s.Served()+100_000_000
 			s.Apply(&e, nil)
 			s.Apply(&Entry{Wall: s.Wall() + 1_000_000, Served: s.Served() + 1_000_000_000}, nil)

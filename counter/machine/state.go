@@ -67,12 +67,12 @@ func New(opts Options) *State {
 func (s *State) Apply(e *Entry, results []Result) []Result {
 	s.advance(e.Wall, e.Served)
 	for i := range e.Commands {
-		results = append(results, s.apply(&e.Commands[i]))
+		results = append(results, s.apply(&e.Commands[i], e.Version))
 	}
 	return results
 }
 
-func (s *State) apply(c *Command) Result {
+func (s *State) apply(c *Command, version int) Result {
 	if err := c.Validate(); err != nil {
 		return failed(err)
 	}
@@ -86,9 +86,13 @@ func (s *State) apply(c *Command) Result {
 	case Release:
 		return s.release(c.Order, c.Reason)
 	case OpenSale:
-		return s.open(c)
+		return s.open(c, version)
 	case RestoreSale:
-		return s.restore(c)
+		return s.restore(c, version)
+	case Ask:
+		return s.ask(c)
+	case Accept:
+		return s.accept(c)
 	case Ban, Unban, Revoke:
 		return s.rules.change(c, s.wall, &s.limits)
 	}
@@ -97,7 +101,7 @@ func (s *State) apply(c *Command) Result {
 
 func (s *State) advance(wall, served int64) {
 	s.wall = clampWall(wall)
-	s.served = max(s.served, min(served, maxServed))
+	s.served = max(s.served, min(holdTime(wall, served), maxServed))
 	s.topWall = max(s.topWall, s.wall)
 	s.rules.purge(s.wall)
 	if s.served >= s.nextSweep {

@@ -98,6 +98,15 @@ func (s *State) Info(saleID string, wall int64) (sale.Info, bool) {
 	return sl.info(wall), true
 }
 
+// Supply is a sale's supply version, as Info gives it.
+func (s *State) Supply(saleID string) (int64, bool) {
+	sl := s.byName[saleID]
+	if sl == nil {
+		return 0, false
+	}
+	return sl.supply, true
+}
+
 // List gives the figures of all sales that are not forgotten, by id.
 func (s *State) List(wall int64) []sale.Info {
 	list := make([]sale.Info, 0, len(s.active))
@@ -119,6 +128,7 @@ type Audit struct {
 	ExcessOrders    int64          // orders that lost a clash of slots when the sale was restored
 	Excess          []sale.OrderID // the first MaxExcessListed of them
 	FromBackup      bool           // it waits for SALE.RESTORE
+	Transfers       []Transfer     // with each other shard, in the order of the terms
 	Violation       string         // which invariant does not hold; "" when all do
 }
 
@@ -133,6 +143,7 @@ func (s *State) Audit(saleID string, wall int64) (Audit, bool) {
 		Info: sl.info(wall), Incarnation: sl.incarnation, HeldOrders: sl.heldOrders, ConfirmedOrders: sl.confirmedOrders,
 		ReleasedOrders: sl.releasedOrders, ExpiredOrders: sl.expiredOrders, ExcessOrders: sl.excessCount, Excess: sl.excess,
 		FromBackup: sl.recovered(),
+		Transfers:  sl.transfers(),
 	}
 	if err := s.checkSale(sl); err != nil {
 		a.Violation = err.Error()

@@ -44,6 +44,9 @@ func (c *Call) Reset() {
 // Len is the number of commands in the call.
 func (c *Call) Len() int { return c.commands.Len() }
 
+// Commands decodes the call's commands, in their order, until Reset; not between Propose and Wait.
+func (c *Call) Commands() []machine.Command { return c.commands.Commands() }
+
 // Wait returns when the fate of the call's commands is known, the same for all of them: nil,
 // ErrNotAccepted, ErrUnknown or *NotLeaderError. It always returns, at the latest when the replica closes.
 func (c *Call) Wait() error {

@@ -170,7 +170,10 @@ func alreadyOrdered(id sale.OrderID, quantity int64) Answer {
 // a hold that may have been made is found again by the next press, or expires.
 func reserveFailed(err error) Answer {
 	var request *client.RequestError
+	var away *client.AwayError
 	switch {
+	case errors.As(err, &away): // the part of the counter that serves this buyer; others buy on
+		return Answer{Code: problem.Unavailable, RetryAfter: away.RetryAfter, Cause: fmt.Errorf("RESERVE: %w", err)}
 	case errors.Is(err, client.ErrBusy):
 		return Answer{Code: problem.Overloaded, Cause: fmt.Errorf("RESERVE: %w", err)}
 	case errors.Is(err, client.ErrUnavailable):

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"time"
 
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
@@ -73,7 +74,9 @@ type Answer struct {
 	Ticket string // with unknown_outcome
 	Reply  any    // the upstream's refusal, to be passed on
 
-	OpensAt    int64 // with not_open, milliseconds
+	OpensAt int64 // with not_open, milliseconds
+	// RetryAfter is how long the counter is known not to decide; 0: not known.
+	RetryAfter time.Duration
 	Held, Left *int64
 
 	// Reserved: the counter holds or held something for this user, or may do so. Later presses of

@@ -167,9 +167,9 @@ func (s *State) Look(saleID []byte, mono, wall int64) Verdict {
 // lookAtUnits refuses for want of units, on fresh knowledge only.
 func (s *State) lookAtUnits(v *Verdict, e *entry, age time.Duration, mono, wall int64) {
 	switch {
-	case e.Available == 0 && e.Scheduled == 0 && age <= s.limits.SoldOutFor:
+	case e.NothingLeft() && age <= s.limits.SoldOutFor:
 		v.Code, v.Held = problem.SoldOut, e.Held
-	case e.Available == 0 && e.Scheduled > 0 && wall < e.NextReleaseAt && age <= s.limits.SoldOutFor:
+	case e.NoneAvailable() && e.Scheduled > 0 && wall < e.NextReleaseAt && age <= s.limits.SoldOutFor:
 		v.Code, v.OpensAt = problem.NotOpen, e.NextReleaseAt
 	default:
 		if asked := e.dry.asked.Load(); asked != 0 && time.Duration(mono-(asked-1)) <= VerdictFor {

@@ -40,6 +40,10 @@ func TestVerdicts(t *testing.T) {
 			want: Verdict{Knowledge: Known, Code: problem.NotOpen, OpensAt: opens + 9000}},
 		"a release is due": {change: func(i *sale.Info) { i.Available, i.Scheduled, i.NextReleaseAt = 0, 5, opens+9000 }, wall: opens + 9000,
 			want: Verdict{Knowledge: Known}},
+		"one reading of several shards": {change: func(i *sale.Info) { i.Available, i.Shards = 0, []string{"s1", "s2"} }, wall: opens,
+			want: Verdict{Knowledge: Known}},
+		"two readings of several shards": {change: func(i *sale.Info) { i.Available, i.Held, i.Shards, i.Twice = 0, 3, []string{"s1", "s2"}, true }, wall: opens,
+			want: Verdict{Knowledge: Known, Code: problem.SoldOut, Held: 3}},
 		"old state still knows the window": {wall: opens - 1, age: 3 * second, want: Verdict{Knowledge: Known, Code: problem.NotOpen, OpensAt: opens}},
 		"too old":                          {wall: opens - 1, age: 3*second + 1, want: Verdict{Knowledge: Stale}},
 	} {

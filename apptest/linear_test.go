@@ -61,7 +61,9 @@ func TestLinearizable(t *testing.T) {
 		}
 		decided += len(h.operations) - h.unknown
 		unknown += h.unknown
-		mend(t, shard)
+		if err := shard.Whole(deadline(t, 30*time.Second)); err != nil { // the next fault hits a whole shard
+			t.Fatal(err)
+		}
 	}
 	t.Logf("%d operations with a definite outcome, %d with an unknown one", decided, unknown)
 	if decided < 100*rounds {
@@ -105,29 +107,6 @@ func linearFault(t *testing.T, shard *voters.Shard, random *rand.Rand, round int
 		victim.CutOff(true)
 		wait(t, long)
 		victim.CutOff(false)
-	}
-}
-
-// mend waits until every voter follows: the next fault hits a whole shard.
-func mend(t *testing.T, shard *voters.Shard) {
-	t.Helper()
-	ctx := deadline(t, 30*time.Second)
-	for {
-		reply, err := shard.Do(ctx, "VOTERS")
-		list, _ := reply.([]any)
-		up := 0
-		for _, v := range list {
-			if f := voters.Fields(v); f["reachable"] == "1" && f["votes"] == "1" {
-				up++
-			}
-		}
-		if up == len(shard.Voters) {
-			return
-		}
-		if ctx.Err() != nil {
-			t.Fatalf("the shard is not whole again: %v, %v", list, err)
-		}
-		wait(t, 50*time.Millisecond)
 	}
 }
 

@@ -2,11 +2,55 @@ package apptest
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
 	"headgate.example/apptest/voters"
 )
+
+const failoverWithin = 5 * time.Second // on a machine that does much else; the benchmark has the figures
+
+// TestCounterFailover kills the leader under load: buyers succeed again soon, and nothing that anybody
+// was told is lost.
+func TestCounterFailover(t *testing.T) {
+	kills := int(envNumber(t, "HEADGATE_FAILOVER_KILLS", 3))
+	shard := startShard(t)
+	if err := shard.OpenSale(deadline(t, 30*time.Second), "failover", 10_000_000, 1); err != nil {
+		t.Fatal(err)
+	}
+	load := shard.Press("failover")
+	defer load.Stop()
+	for range kills {
+		took, err := load.KillLeader(deadline(t, time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("kill -9 of the leader to the next success: %s", took.Round(time.Millisecond))
+		if took > failoverWithin {
+			t.Errorf("nobody could buy for %s", took)
+		}
+	}
+	// A gentle stop hands over.
+	leader, err := shard.Leader(deadline(t, 30*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader.Stop()
+	if _, err := shard.Leader(deadline(t, failoverWithin)); err != nil {
+		t.Error(err)
+	}
+	bought := load.Stop()
+	reply, err := shard.Do(deadline(t, 30*time.Second), "SALE.INFO", "failover")
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := strconv.ParseInt(voters.Fields(reply)["held"], 10, 64)
+	if err != nil || held < bought {
+		t.Errorf("%d units are held, but buyers were told of %d (%v)", held, bought, err)
+	}
+	t.Logf("%d units bought", bought)
+}
 
 // startShard runs three voters until the test ends. Their logs are shown when it fails.
 func startShard(t *testing.T) *voters.Shard {

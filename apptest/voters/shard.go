@@ -20,12 +20,16 @@ type Shard struct {
 	Voters []*Voter
 	links  *links
 	binary string
+	folder string
 }
 
 // Voter is one of them.
 type Voter struct {
 	ID     string
 	Client string // host:port of RESP
+	Raft   string // host:port where the others reach it: the proxy
+	listen string // host:port where it listens for them
+	folder string
 	config string
 	log    string
 	shard  *Shard
@@ -41,23 +45,14 @@ func New(binary, folder string, count int) (_ *Shard, err error) {
 			s.Close()
 		}
 	}()
-	ports, err := freePorts(3 * count)
-	if err != nil {
-		return nil, err
-	}
-	var list strings.Builder
+	s.folder = folder
 	for i := range count {
-		id, client, raft, door := fmt.Sprintf("c%d", i+1), ports[3*i], ports[3*i+1], ports[3*i+2]
-		s.Voters = append(s.Voters, &Voter{ID: id, Client: client, shard: s, config: filepath.Join(folder, id+".yaml"), log: filepath.Join(folder, id+".log")})
-		if err := s.links.door(door, id, raft); err != nil {
+		if err := s.place(fmt.Sprintf("c%d", i+1)); err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(&list, "  - {id: %s, raft: %q, client: %q}\n", id, door, client)
 	}
-	for i, v := range s.Voters {
-		text := fmt.Sprintf("service: {admin: '', log_format: text, drain_for: 5s}\nlisten: %s\nraft_listen: %s\nraft_secret: %s\ndata_dir: %s\nvoter_id: %s\nvoters:\n%s",
-			v.Client, ports[3*i+1], "the voters' secret", filepath.Join(folder, v.ID), v.ID, list.String())
-		if err := os.WriteFile(v.config, []byte(text), 0o600); err != nil {
+	for _, v := range s.Voters {
+		if err := v.configure(s.Voters); err != nil {
 			return nil, err
 		}
 	}
@@ -65,6 +60,37 @@ func New(binary, folder string, count int) (_ *Shard, err error) {
 		return nil, fmt.Errorf("bootstrapping: %w\n%s", err, out)
 	}
 	return s, nil
+}
+
+// Newcomer configures one more voter, which the others do not know yet.
+func (s *Shard) Newcomer(id string) (*Voter, error) {
+	if err := s.place(id); err != nil {
+		return nil, err
+	}
+	v := s.Voters[len(s.Voters)-1]
+	return v, v.configure(s.Voters)
+}
+
+// place gives a voter its ports, and opens the proxy before its raft port.
+func (s *Shard) place(id string) error {
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	v := &Voter{ID: id, Client: ports[0], Raft: ports[2], listen: ports[1], shard: s}
+	v.folder, v.config, v.log = filepath.Join(s.folder, id), filepath.Join(s.folder, id+".yaml"), filepath.Join(s.folder, id+".log")
+	s.Voters = append(s.Voters, v)
+	return s.links.door(v.Raft, id, v.listen)
+}
+
+func (v *Voter) configure(all []*Voter) error {
+	var list strings.Builder
+	for _, each := range all {
+		fmt.Fprintf(&list, "  - {id: %s, raft: %q, client: %q}\n", each.ID, each.Raft, each.Client)
+	}
+	text := fmt.Sprintf("service: {admin: '', log_format: text, drain_for: 5s}\nlisten: %s\nraft_listen: %s\nraft_secret: %s\ndata_dir: %s\nvoter_id: %s\nvoters:\n%s",
+		v.Client, v.listen, "the voters' secret", v.folder, v.ID, list.String())
+	return os.WriteFile(v.config, []byte(text), 0o600)
 }
 
 // freePorts lie below those that the system gives to clients, so that a killed voter finds its port free.

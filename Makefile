@@ -13,10 +13,10 @@ export GOFLAGS = -trimpath -buildvcs=false
 LDFLAGS = -s -w -X headgate.example/lib/service.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset build test soak bench check clean vet format services $(PROGRAMS:%=bin/%)
+.PHONY: help run reset build test soak bench bench-counter check clean vet format services $(PROGRAMS:%=bin/%)
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: bin/headgate ## run all layers in one process on ./data (HEADGATE_DATA); needs Go and nothing else
 	@exec bin/headgate dev --data "$(DATA)"
@@ -51,6 +51,10 @@ soak: build ## the long tests: 50 rounds of kill -9, 300 faults of three voters,
 bench: build ## a small benchmark of the edge: ratios as `name: value` lines
 	@out=$$(HEADGATE_TEST_BIN=$(CURDIR)/bin go test -tags bench -count=1 -v -run '^TestBench' ./apptest) || { echo "$$out"; exit 1; }; \
 		echo "$$out" | grep -E '^[a-z_]+: '
+
+# COUNTER_BENCH takes flags of counterbench, such as "-pairs 1 -run 300ms -only durable" for a quick look.
+bench-counter: bin/counter ## the counter against a private Redis: ratios as `name: value` lines (some minutes)
+	@go run ./apptest/cmd/counterbench -counter bin/counter $(COUNTER_BENCH)
 
 check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files
 	set -a; . ./deploy/config/example.env; bin/headgate check deploy/config/*.yaml

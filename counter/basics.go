@@ -173,7 +173,7 @@ func (c *conn) writeCommand(cmd *command) {
 	if cmd.most != cmd.args {
 		arity = -arity
 	}
-	if cmd.change != nil {
+	if cmd.reply != nil {
 		flag = "write"
 	}
 	c.out.Array(6)

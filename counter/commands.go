@@ -3,6 +3,7 @@ package counter
 import (
 	"errors"
 	"strconv"
+	"unsafe"
 
 	"headgate.example/counter/machine"
 	"headgate.example/counter/resp"
@@ -11,17 +12,16 @@ import (
 )
 
 // command is one row of the command table. It either makes changes for the log, with a reply made of
-// their results, or answers by itself.
+// their results, or answers by itself. RESERVE alone has neither: see conn.reserve.
 type command struct {
-	name    string
-	usage   string
-	needs   role
-	args    int  // at least, the name included
-	most    int  // at most; -1: as many as a request may have
-	reserve bool // may be refused from memory
-	change  func(args [][]byte) ([]machine.Command, error)
-	reply   func(*resp.Writer, []machine.Result)
-	answer  func(c *conn, args [][]byte)
+	name   string
+	usage  string
+	needs  role
+	args   int // at least, the name included
+	most   int // at most; -1: as many as a request may have
+	change func(args [][]byte) ([]machine.Command, error)
+	reply  func(*resp.Writer, []machine.Result)
+	answer func(c *conn, args [][]byte)
 }
 
 const maxNameBytes = 16
@@ -38,14 +38,22 @@ func (s *Server) lookUp(name []byte) (*command, bool) {
 		}
 		upper[i] = b
 	}
+	if string(upper[:len(name)]) == "RESERVE" { // most of what comes
+		return s.reserve, true
+	}
 	cmd, ok := s.commands[string(upper[:len(name)])]
 	return cmd, ok
 }
 
-func reserve(args [][]byte) ([]machine.Command, error) {
+// parseReserve reads a RESERVE without copying: the command is good for as long as args are. It is not
+// validated.
+func parseReserve(args [][]byte) (machine.Command, error) {
 	quantity, err := number("quantity", args[3])
-	return one(machine.Command{Kind: machine.Reserve, Sale: string(args[1]), User: string(args[2]), Quantity: quantity, Key: string(args[4])}, err)
+	return machine.Command{Kind: machine.Reserve, Sale: alias(args[1]), User: alias(args[2]), Quantity: quantity, Key: alias(args[4])}, err
 }
+
+// alias is the text in b, for as long as b is not written to.
+func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func confirm(args [][]byte) ([]machine.Command, error) {
 	list := make([]machine.Command, 0, len(args)-1)
@@ -135,6 +143,9 @@ func one(m machine.Command, err error) ([]machine.Command, error) {
 }
 
 func number(field string, arg []byte) (int64, error) {
+	if len(arg) == 1 && arg[0] >= '0' && arg[0] <= '9' {
+		return int64(arg[0] - '0'), nil
+	}
 	n, err := strconv.ParseInt(string(arg), 10, 64)
 	if err != nil {
 		return 0, &sale.FieldError{Field: field, Reason: "must be a whole number"}
@@ -188,18 +199,26 @@ func writeReservation(w *resp.Writer, results []machine.Result) {
 		return
 	}
 	if r.Code.Refusal() {
-		w.Array(2)
-		w.Bulk(r.Code.String())
-		w.Int(r.Detail)
+		writeRefusal(w, r.Code, r.Detail)
 		return
 	}
-	w.Array(6)
-	w.Bulk(r.Code.String())
+	if r.Code == machine.CodeReserved {
+		w.Raw("*6\r\n$8\r\nreserved\r\n")
+	} else {
+		w.Array(6)
+		w.Bulk(r.Code.String())
+	}
 	w.BulkInt(int64(r.Order))
 	w.Bulk(r.State.String())
 	w.Int(r.Quantity)
 	w.Int(r.Slot)
 	w.Int(r.Expires)
+}
+
+func writeRefusal(w *resp.Writer, code machine.Code, detail int64) {
+	w.Array(2)
+	w.Bulk(code.String())
+	w.Int(detail)
 }
 
 // writeCodes is a code for each order of CONFIRM. An order of another shard cannot be decided here: it

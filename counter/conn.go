@@ -55,34 +55,41 @@ type conn struct {
 	waiting []reply
 	// onlyReserves: no waiting request can give units back, so applied state may refuse the next one.
 	onlyReserves bool
-}
-
-// reply is the answer to one waiting request.
-type reply struct {
-	write    func(*resp.Writer, []machine.Result)
-	commands int            // how many results of the call are its own
-	ready    machine.Result // without commands: a refusal from memory
-	failure  string         // without commands: an error reply
+	// view is what refusals from memory are made of; held for as long as requests are at hand.
+	view      replica.View
+	looks     int  // refusals tried on this view
+	blind     bool // there was no view to be had for the requests at hand
+	requests  int  // not yet in the metrics
+	refusals  int  // likewise
+	tally     tally
+	readUntil time.Time // the read deadline
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, id: s.nextID.Add(1), call: replica.NewCall(), onlyReserves: true}
 	c.in = resp.NewReader(nc, resp.StrangerLimits())
-	c.out = resp.NewWriter(deadlineWriter{nc: nc, timeout: s.cfg.Limits.WriteTimeout})
+	c.tally.meter = s.meter
+	c.out = resp.NewWriter(&deadlineWriter{nc: nc, timeout: s.cfg.Limits.WriteTimeout})
 	if s.cfg.OperatorPassword == "" {
 		c.become(operator)
 	}
 	return c
 }
 
+// deadlineWriter bounds each write to at least timeout and at most a quarter more: moving a deadline
+// costs more than it may seem.
 type deadlineWriter struct {
 	nc      net.Conn
 	timeout time.Duration
+	until   time.Time
 }
 
-func (w deadlineWriter) Write(b []byte) (int, error) {
-	if err := w.nc.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
-		return 0, err
+func (w *deadlineWriter) Write(b []byte) (int, error) {
+	if now := time.Now(); w.until.Sub(now) < w.timeout {
+		w.until = now.Add(w.timeout + w.timeout/4)
+		if err := w.nc.SetWriteDeadline(w.until); err != nil {
+			return 0, err
+		}
 	}
 	return w.nc.Write(b)
 }
@@ -115,6 +122,7 @@ func (c *conn) serve() {
 		}
 	}()
 	defer c.linger()
+	defer c.endView()
 	c.srv.meter.accepted.Inc()
 	for !c.quit && c.read() {
 		c.pipeline()
@@ -147,8 +155,11 @@ func (c *conn) read() bool {
 	if c.role == stranger {
 		timeout = min(timeout, strangerTimeout)
 	}
-	if err := c.nc.SetReadDeadline(time.Now().Add(timeout)); err != nil {
-		return false
+	if now := time.Now(); c.readUntil.Sub(now) < timeout || c.readUntil.Sub(now) > timeout+timeout/4 {
+		c.readUntil = now.Add(timeout + timeout/8)
+		if err := c.nc.SetReadDeadline(c.readUntil); err != nil {
+			return false
+		}
 	}
 	if c.hurried.Load() { // after the deadline was set, or hurry's would be lost
 		return false
@@ -174,26 +185,6 @@ func (c *conn) malformed(err error) {
 	c.quit = true
 }
 
-// pipeline takes every whole request that has arrived.
-func (c *conn) pipeline() {
-	for !c.quit {
-		args, ok, err := c.in.Next()
-		if err != nil {
-			c.settle()
-			c.malformed(err)
-			return
-		}
-		if !ok {
-			return
-		}
-		c.srv.meter.requests.Inc()
-		c.request(args)
-		if len(c.waiting) >= maxWaiting {
-			c.settle()
-		}
-	}
-}
-
 func (c *conn) request(args [][]byte) {
 	cmd, ok := c.srv.lookUp(args[0])
 	switch {
@@ -205,6 +196,8 @@ func (c *conn) request(args [][]byte) {
 		c.fail(errorReply(problem.RESPNoPerm, cmd.name+" needs the operator's password"))
 	case len(args) < cmd.args || cmd.most >= 0 && len(args) > cmd.most:
 		c.fail(errorReply(problem.RESPErr, "wrong number of arguments: "+cmd.usage))
+	case cmd == c.srv.reserve:
+		c.reserve(cmd, args)
 	case cmd.change != nil:
 		c.change(cmd, args)
 	default:
@@ -219,82 +212,6 @@ func shorten(arg []byte) string {
 		return string(arg[:most]) + "..."
 	}
 	return string(arg)
-}
-
-// change parses a command for the log and puts it behind those that wait already.
-func (c *conn) change(cmd *command, args [][]byte) {
-	commands, err := cmd.change(args)
-	if err != nil {
-		c.fail(errorText(err))
-		return
-	}
-	if cmd.reserve && c.onlyReserves && c.refuse(cmd, &commands[0]) {
-		return
-	}
-	if !c.srv.replica.Add(c.call, commands...) {
-		c.settle()
-		c.srv.replica.Add(c.call, commands...)
-	}
-	c.onlyReserves = c.onlyReserves && cmd.reserve
-	c.waiting = append(c.waiting, reply{write: cmd.reply, commands: len(commands)})
-}
-
-// refuse answers a reservation from memory, if applied state allows no other answer and nothing that
-// waits before it on this connection could change that.
-func (c *conn) refuse(cmd *command, m *machine.Command) bool {
-	var result machine.Result
-	var sure bool
-	err := c.srv.replica.Fresh(c.srv.cfg.Limits.ReadWait, func(s *machine.State, now replica.Clock) {
-		result, sure = s.Refuse(m.Sale, m.User, m.Key, m.Quantity, now.Wall, now.Served)
-	})
-	if err != nil || !sure {
-		return false // the log decides, or says why it cannot
-	}
-	c.srv.meter.refused.Inc()
-	c.srv.meter.decision(machine.Reserve, result.Code)
-	c.waiting = append(c.waiting, reply{write: cmd.reply, ready: result})
-	return true
-}
-
-// fail puts an error reply behind the requests that wait.
-func (c *conn) fail(text string) {
-	c.waiting = append(c.waiting, reply{failure: text})
-}
-
-// settle brings the waiting changes into the log together and writes all waiting replies, in order.
-func (c *conn) settle() {
-	if len(c.waiting) == 0 {
-		return
-	}
-	var err error
-	if len(c.call.Commands) > 0 {
-		if err = c.srv.replica.Propose(c.call); err == nil {
-			err = c.call.Wait()
-		}
-	}
-	results := c.call.Results
-	for i, command := range c.call.Commands {
-		if err == nil {
-			c.srv.meter.decision(command.Kind, results[i].Code)
-		}
-	}
-	for _, r := range c.waiting {
-		switch {
-		case r.failure != "":
-			c.out.Error(r.failure)
-		case r.commands == 0:
-			r.write(c.out, []machine.Result{r.ready})
-		case err != nil:
-			c.out.Error(c.replicaError(err))
-		default:
-			r.write(c.out, results[:r.commands])
-			results = results[r.commands:]
-		}
-	}
-	clear(c.waiting)
-	c.waiting = c.waiting[:0]
-	c.onlyReserves = true
-	c.call.Reset()
 }
 
 // latest reads what every acknowledged command has led to; on failure it has written the error.

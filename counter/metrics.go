@@ -115,8 +115,8 @@ func (m *meter) group(commands int, took time.Duration) {
 	m.commits.Update(took.Seconds())
 }
 
-// decision counts what became of a command.
-func (m *meter) decision(kind machine.Kind, code machine.Code) {
+// decided counts n commands of one kind that came to the same.
+func (m *meter) decided(kind machine.Kind, code machine.Code, n int) {
 	if int(kind) >= maxKinds || int(code) >= maxCodes {
 		return
 	}
@@ -126,5 +126,29 @@ func (m *meter) decision(kind machine.Kind, code machine.Code) {
 		counter = m.set.GetOrCreateCounter(fmt.Sprintf("headgate_counter_decisions_total{command=%q,code=%q}", kind, code))
 		slot.Store(counter)
 	}
-	counter.Inc()
+	counter.Add(n)
+}
+
+// tally counts decisions that follow each other with the same outcome as one: the counters are shared by
+// all connections, and mostly it is the same outcome for everybody.
+type tally struct {
+	meter *meter
+	kind  machine.Kind
+	code  machine.Code
+	n     int
+}
+
+func (t *tally) add(kind machine.Kind, code machine.Code) {
+	if kind != t.kind || code != t.code {
+		t.flush()
+		t.kind, t.code = kind, code
+	}
+	t.n++
+}
+
+func (t *tally) flush() {
+	if t.n > 0 {
+		t.meter.decided(t.kind, t.code, t.n)
+		t.n = 0
+	}
 }

@@ -162,6 +162,7 @@ func answerAudit(c *conn, args [][]byte) {
 		ids[i] = order.String()
 	}
 	f.text("excess", strings.Join(ids, ","))
+	f.number("from_backup", boolean(audit.FromBackup))
 	f.text("violation", audit.Violation)
 	f.write(c.out)
 }

@@ -24,7 +24,7 @@ func TestReplies(t *testing.T) {
 		{`CLIENT ID`, `:n+`},
 		{`CLIENT SETINFO LIB-NAME x`, `+OK`},
 		{`CLIENT KILL x`, `-ERR unknown subcommand of CLIENT, or wrong number of arguments: want SETNAME, GETNAME, ID, SETINFO, INFO, LIST, NO-EVICT or NO-TOUCH`},
-		{`COMMAND COUNT`, `:34`},
+		{`COMMAND COUNT`, `:37`},
 		{`COMMAND DOCS`, `[]`},
 		{`COMMAND INFO RESERVE nothing`, `[["reserve" :5 [+write] :0 :0 :0] nil]`},
 		{`HELLO`, `["server" "headgate-counter" "version" ".*" "proto" :2 "id" :n+ "mode" "standalone" "role" "master" "modules" []]`},

@@ -24,7 +24,9 @@ type Server struct {
 	meter    *meter
 	started  time.Time
 	commands map[string]*command // never changed
+	reserve  *command            // of commands
 	nextID   atomic.Int64
+	backups  backups
 
 	mu       sync.Mutex // guards what follows; a leaf
 	conns    map[*conn]struct{}
@@ -56,6 +58,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 		return nil, err
 	}
 	s := &Server{cfg: cfg, rt: rt, meter: newMeter(rt.Metrics), started: time.Now(), commands: commandTable(cfg.Shard.Number), conns: make(map[*conn]struct{})}
+	s.reserve = s.commands["RESERVE"]
 	rc := cfg.replica(rt)
 	rc.OnGroup = s.meter.group
 	for _, o := range opts {
@@ -190,6 +193,7 @@ func (s *Server) close(drain context.Context, accepted <-chan error) error {
 	// A handler may still wait for the log: closing the replica answers it.
 	replicaErr := s.replica.Close(drain)
 	<-gone
+	s.backups.close()
 	s.meter.unwatch()
 	return errors.Join(closeErr, replicaErr)
 }

@@ -18,7 +18,7 @@ func commandTable(shard int) map[string]*command {
 
 func buyerCommands(shard int) []command {
 	return []command{
-		{name: "RESERVE", usage: "RESERVE sale user quantity key", needs: client, args: 5, most: 5, reserve: true, change: reserve, reply: writeReservation},
+		{name: "RESERVE", usage: "RESERVE sale user quantity key", needs: client, args: 5, most: 5, reply: writeReservation},
 		{name: "CONFIRM", usage: "CONFIRM order [order ...]", needs: client, args: 2, most: anyNumber, change: confirm, reply: writeCodes(shard)},
 		{name: "ORDER", usage: "ORDER order", needs: client, args: 2, most: 2, answer: answerOrder},
 		{name: "SALE.INFO", usage: "SALE.INFO sale", needs: client, args: 2, most: 2, answer: answerInfo},
@@ -46,6 +46,9 @@ func operatorCommands() []command {
 		{name: "VOTERS", usage: "VOTERS", needs: operator, args: 1, most: 1, answer: answerVoters},
 		{name: "VOTER.ADD", usage: "VOTER.ADD id raft client", needs: operator, args: 4, most: 4, answer: answerVoterAdd},
 		{name: "VOTER.REMOVE", usage: "VOTER.REMOVE id", needs: operator, args: 2, most: 2, answer: answerVoterRemove},
+		{name: "BACKUP.OPEN", usage: "BACKUP.OPEN", needs: operator, args: 1, most: 1, answer: answerBackupOpen},
+		{name: "BACKUP.READ", usage: "BACKUP.READ backup offset", needs: operator, args: 3, most: 3, answer: answerBackupRead},
+		{name: "BACKUP.CLOSE", usage: "BACKUP.CLOSE backup", needs: operator, args: 2, most: 2, answer: answerBackupClose},
 		{name: "HOLDS", usage: "HOLDS sale held|confirmed|released|expired after limit", needs: operator, args: 5, most: 5, answer: answerHolds},
 	}
 }

@@ -40,6 +40,9 @@ func (s *State) change(c *Command) Result {
 	if sl.forgotten {
 		return wrong("sale", "was forgotten")
 	}
+	if sl.recovered() {
+		return wrong("sale", "comes from a backup: it stands still until SALE.RESTORE rebuilds it from the ledger")
+	}
 	if sl.restoring() {
 		return wrong("sale", "is being restored: part %d of %d has come", sl.part, sl.parts)
 	}

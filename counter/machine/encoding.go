@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"unsafe"
 
 	"headgate.example/lib/sale"
 )
@@ -50,6 +51,8 @@ type decoder struct {
 	off  int
 	base int64 // where b begins in its file
 	err  error
+	// share lets text lie in b
+	share bool
 }
 
 func (d *decoder) fail(format string, args ...any) {
@@ -128,6 +131,19 @@ func (d *decoder) string(what string, limit int) string {
 	}
 	d.off += n
 	return string(d.b[d.off-n : d.off])
+}
+
+// text is string for commands that State keeps nothing of.
+func (d *decoder) text(what string, limit int) string {
+	if !d.share {
+		return d.string(what, limit)
+	}
+	n := d.count(what, limit, 1)
+	if d.err != nil || n == 0 {
+		return ""
+	}
+	d.off += n
+	return unsafe.String(&d.b[d.off-n], n)
 }
 
 func (d *decoder) terms() *sale.Terms {

@@ -29,35 +29,35 @@ type Entry struct {
 // rather than spoil the log, with more than MaxCommands commands, with an unknown kind, and beyond
 // MaxEntryBytes. No command but RestoreSale takes more than 10 KiB, a RestoreSale up to 4 MiB.
 func (e *Entry) Append(dst []byte) []byte {
-	if len(e.Commands) > MaxCommands {
-		panic(fmt.Sprintf("machine: an entry of %d commands, at most %d are allowed", len(e.Commands), MaxCommands))
-	}
 	start := len(dst)
-	dst = append(dst, EntryVersion)
-	dst = appendInts(dst, e.Wall, e.Served)
-	dst = binary.AppendUvarint(dst, uint64(len(e.Commands)))
+	dst = appendEntryHead(dst, e.Wall, e.Served, len(e.Commands))
 	for i := range e.Commands {
 		dst = e.Commands[i].append(dst)
 	}
-	dst = binary.LittleEndian.AppendUint32(dst, checksum(dst[start:]))
-	if size := len(dst) - start; size > MaxEntryBytes {
-		panic(fmt.Sprintf("machine: an entry of %d bytes, at most %d are allowed", size, MaxEntryBytes))
-	}
-	return dst
+	return appendEntrySum(dst, start)
 }
 
 // DecodeEntry reads an encoded entry. Nothing of the result refers to b. An error names the offset: a
 // log entry that cannot be read means a damaged log or a later version's, and the voter must stop.
-func DecodeEntry(b []byte) (Entry, error) {
-	e, err := decodeEntry(b)
+func DecodeEntry(b []byte) (Entry, error) { return decode(&decoder{b: b}, nil) }
+
+// DecodeShared is DecodeEntry for whoever applies the entry at once and forgets it: it uses the memory of
+// commands, and text of the result may lie in b, which must never change. State keeps no such text.
+func DecodeShared(b []byte, commands []Command) (Entry, error) {
+	return decode(&decoder{b: b, share: true}, commands)
+}
+
+func decode(d *decoder, commands []Command) (Entry, error) {
+	size := len(d.b)
+	e, err := decodeEntry(d, commands)
 	if err != nil {
-		return Entry{}, fmt.Errorf("log entry of %d bytes: %w", len(b), err)
+		return Entry{}, fmt.Errorf("log entry of %d bytes: %w", size, err)
 	}
 	return e, nil
 }
 
-func decodeEntry(b []byte) (Entry, error) {
-	d := &decoder{b: b}
+func decodeEntry(d *decoder, commands []Command) (Entry, error) {
+	b := d.b
 	if len(b) > MaxEntryBytes {
 		d.fail("longer than %d bytes", MaxEntryBytes)
 		return Entry{}, d.err
@@ -80,7 +80,11 @@ func decodeEntry(b []byte) (Entry, error) {
 	d.off = 1
 	e := Entry{Wall: d.int("wall"), Served: d.int("served")}
 	if n := d.count("number of commands", MaxCommands, 2); n > 0 {
-		e.Commands = make([]Command, n)
+		if cap(commands) < n {
+			commands = make([]Command, n)
+		}
+		e.Commands = commands[:n]
+		clear(e.Commands)
 		for i := range e.Commands {
 			if d.command(&e.Commands[i]); d.err != nil {
 				return Entry{}, fmt.Errorf("command %d: %w", i, d.err)
@@ -125,12 +129,12 @@ func (c *Command) append(dst []byte) []byte {
 func (d *decoder) command(c *Command) {
 	switch c.Kind = Kind(d.byte("kind")); c.Kind {
 	case Reserve:
-		c.Sale, c.User = d.string("sale", sale.MaxSaleIDBytes), d.string("user", sale.MaxUserBytes)
-		c.Quantity, c.Key = d.int("quantity"), d.string("key", sale.MaxKeyBytes)
+		c.Sale, c.User = d.text("sale", sale.MaxSaleIDBytes), d.text("user", sale.MaxUserBytes)
+		c.Quantity, c.Key = d.int("quantity"), d.text("key", sale.MaxKeyBytes)
 	case Confirm:
 		c.Order = sale.OrderID(d.int("order"))
 	case Abort, Release:
-		c.Order, c.Reason = sale.OrderID(d.int("order")), d.string("reason", sale.MaxReasonBytes)
+		c.Order, c.Reason = sale.OrderID(d.int("order")), d.text("reason", sale.MaxReasonBytes)
 	case OpenSale:
 		c.Terms = d.terms()
 	case PauseSale, ResumeSale, CloseSale, ForgetSale:

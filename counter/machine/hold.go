@@ -111,7 +111,11 @@ func (s *State) unlink(first *ref, h *hold) {
 	h.uPrev, h.uNext = 0, 0
 }
 
-func hashID(id sale.OrderID) uint32 { return uint32(uint64(id) * 0x9e3779b97f4a7c15 >> 32) }
+// hashID puts ids that follow each other side by side, eight to a cache line: they come, and mostly go,
+// in a row.
+func hashID(id sale.OrderID) uint32 {
+	return uint32(uint64(id>>3)*0x9e3779b97f4a7c15>>32)&^7 | uint32(id)&7
+}
 
 func (s *State) hashUser(saleIndex uint32, user string) uint32 {
 	return uint32(maphash.String(s.seed, user)>>32) ^ saleIndex*0x9e3779b1
@@ -134,6 +138,11 @@ func (s *State) ensureAccount(saleIndex uint32, user string) ref {
 	if r := s.findAccount(saleIndex, user); r != 0 {
 		return r
 	}
+	return s.addAccount(saleIndex, user)
+}
+
+// addAccount makes the account of a user who has none in this sale.
+func (s *State) addAccount(saleIndex uint32, user string) ref {
 	r, a := s.accounts.add()
 	a.user, a.sale = strings.Clone(user), saleIndex
 	s.byUser.add(s.hashUser(saleIndex, user), r)

@@ -23,7 +23,7 @@ func (s *State) reserve(c *Command) Result {
 		return busy("order", "order ids are at their limit ahead of the clock: check the leader's clock")
 	}
 	if acct == 0 {
-		acct = s.ensureAccount(sl.index, c.User)
+		acct = s.addAccount(sl.index, c.User)
 	}
 	slot, prev := s.freeSlot(acct)
 	r, h := s.addHold(sl, acct, prev, id, c.Quantity, slot, sale.Held, c.Key)

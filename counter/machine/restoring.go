@@ -20,9 +20,11 @@ func (s *State) restore(c *Command) Result {
 	switch {
 	case sl != nil && sl.revision == r.Revision && sl.content == content:
 		return sl.restored()
-	case sl != nil && !(sl.restoring() && sl.head == head && part == sl.part+1):
+	case sl != nil && !sl.recovered() && !(sl.restoring() && sl.head == head && part == sl.part+1):
 		return Result{Code: CodeConflict, Revision: sl.revision}
-	case sl == nil && part != 1:
+	case sl != nil && sl.recovered() && r.Revision < sl.revision:
+		return Result{Code: CodeConflict, Revision: sl.revision}
+	case (sl == nil || sl.recovered()) && part != 1:
 		return wrong("part", "must be 1: nothing of this sale has come yet")
 	}
 	floor := r.IDFloor
@@ -35,6 +37,10 @@ func (s *State) restore(c *Command) Result {
 	}
 	if refusal, refused := s.checkSold(sl, r); refused {
 		return refusal
+	}
+	if sl != nil && sl.recovered() { // ledger and queue know better than the backup
+		s.dropSale(sl)
+		sl = nil
 	}
 	if sl == nil {
 		s.raiseIDs(floor)
@@ -67,7 +73,8 @@ func (r *Restore) headDigest() digest {
 // checkSold refuses orders that cannot belong to this sale, before anything is changed.
 func (s *State) checkSold(sl *saleState, r *Restore) (Result, bool) {
 	kept := 0
-	if sl != nil {
+	replaced := sl != nil && sl.recovered() // its own orders will be gone
+	if sl != nil && !replaced {
 		kept = sl.ids.live
 	}
 	if kept+len(r.Sold) > s.limits.holdsPerSale || s.holds.len()+len(r.Sold) > s.limits.holds {
@@ -88,7 +95,7 @@ func (s *State) checkSold(sl *saleState, r *Restore) (Result, bool) {
 		if known := s.findHold(o.Order); known != 0 && !s.matches(sl, known, o) {
 			return wrong(field, "is known already, with another binding"), true
 		}
-		if _, counted := orders[o.User]; !counted && sl != nil {
+		if _, counted := orders[o.User]; !counted && sl != nil && !replaced {
 			if acct := s.findAccount(sl.index, o.User); acct != 0 {
 				orders[o.User] = int(s.accounts.get(acct).orders)
 			}

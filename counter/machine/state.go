@@ -119,7 +119,7 @@ func clampWall(wall int64) int64 { return min(max(wall, 0), maxMillis) }
 
 // schedule lowers the bounds of the next advance to what a sale needs.
 func (s *State) schedule(sl *saleState) {
-	if r := sl.waiting.head; r != 0 {
+	if r := sl.waiting.head; r != 0 && !sl.recovered() {
 		s.nextServed = min(s.nextServed, s.holds.get(r).due)
 	}
 	if r := sl.finished.head; r != 0 {
@@ -131,6 +131,9 @@ func (s *State) schedule(sl *saleState) {
 }
 
 func (s *State) expire(sl *saleState) {
+	if sl.recovered() {
+		return // a hold may have been confirmed since
+	}
 	for r := sl.waiting.head; r != 0; r = sl.waiting.head {
 		if s.holds.get(r).due > s.served {
 			return

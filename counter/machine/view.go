@@ -118,6 +118,7 @@ type Audit struct {
 	ExpiredOrders   int64          // that are still kept
 	ExcessOrders    int64          // orders that lost a clash of slots when the sale was restored
 	Excess          []sale.OrderID // the first MaxExcessListed of them
+	FromBackup      bool           // it waits for SALE.RESTORE
 	Violation       string         // which invariant does not hold; "" when all do
 }
 
@@ -131,6 +132,7 @@ func (s *State) Audit(saleID string, wall int64) (Audit, bool) {
 	a := Audit{
 		Info: sl.info(wall), Incarnation: sl.incarnation, HeldOrders: sl.heldOrders, ConfirmedOrders: sl.confirmedOrders,
 		ReleasedOrders: sl.releasedOrders, ExpiredOrders: sl.expiredOrders, ExcessOrders: sl.excessCount, Excess: sl.excess,
+		FromBackup: sl.recovered(),
 	}
 	if err := s.checkSale(sl); err != nil {
 		a.Violation = err.Error()

@@ -50,43 +50,67 @@ func (r *Replica) leaderClient() string {
 // the order of the log.
 func (r *Replica) commitLoop() {
 	for {
-		calls, ok := r.queue.take(r.cfg.MaxGroup, r.cfg.InFlight)
-		if !ok {
+		g := r.queue.take(r.cfg.MaxGroup, r.cfg.InFlight)
+		if g == nil {
 			return
 		}
-		r.propose(calls)
+		r.propose(g)
 	}
 }
 
-func (r *Replica) propose(calls []*Call) {
+func (r *Replica) propose(g *group) {
 	term := r.tenure.Load()
 	if term == nil {
-		r.finish(calls, nil, r.notLeading())
-		r.queue.landed()
+		r.giveUp(g, r.notLeading())
+		r.queue.settle()
 		return
 	}
 	began := r.cfg.Monotonic()
-	e := machine.Entry{Wall: r.wall.millis(), Served: term.served.millis(began, term.stalled(began))}
-	for _, c := range calls {
-		e.Commands = append(e.Commands, c.Commands...)
+	parts := make([]*machine.Encoded, len(g.calls))
+	for i, c := range g.calls {
+		parts[i] = &c.commands
 	}
+	entry := machine.AppendEntry(nil, r.wall.millis(), term.served.millis(began, term.stalled(began)), parts...)
+	r.queue.entered(g, entry, began)
 	term.started(began)
-	future := r.raft.Apply(e.Append(make([]byte, 0, 64+96*len(e.Commands))), proposeTimeout)
+	future := r.raft.Apply(entry, proposeTimeout)
 	go func() { // bounded by InFlight; Close waits for it in settled
-		defer r.queue.landed()
+		defer r.queue.settle()
 		err := r.await(future)
 		term.finished()
 		if err != nil {
-			r.finish(calls, nil, fate(err))
+			r.giveUp(g, fate(err))
 			return
 		}
-		results := future.Response().([]machine.Result)
-		if len(results) != len(e.Commands) {
-			panic(fmt.Sprintf("counter: %d results of %d commands", len(results), len(e.Commands)))
-		}
-		r.finish(calls, results, nil)
-		r.cfg.OnGroup(len(e.Commands), r.cfg.Monotonic()-began)
+		// Applied, so answer was called, unless the entry came to it in other memory.
+		r.giveUp(g, fmt.Errorf("%w: the log entry was applied without its results", ErrUnknown))
 	}()
+}
+
+// answer answers the calls whose entry has just been applied. The state machine calls it, outside the
+// lock of the state: nothing that waits for a reply has to wait for raft's own bookkeeping.
+func (r *Replica) answer(g *group, results []machine.Result) {
+	if g == nil {
+		return
+	}
+	if len(results) != g.commands {
+		panic(fmt.Sprintf("counter: %d results of %d commands", len(results), g.commands))
+	}
+	r.cfg.OnGroup(g.commands, r.cfg.Monotonic()-g.began)
+	for _, c := range g.calls {
+		n := c.Len()
+		c.finish(results[:n], nil)
+		results = results[n:]
+	}
+}
+
+// giveUp answers the calls of a group whose entry has failed.
+func (r *Replica) giveUp(g *group, err error) {
+	if r.queue.giveUp(g) {
+		for _, c := range g.calls {
+			c.finish(nil, err)
+		}
+	}
 }
 
 // await waits for raft's answer. A raft that has stopped may leave entries unanswered that it had
@@ -99,19 +123,6 @@ func (r *Replica) await(future raft.ApplyFuture) error {
 		return err
 	case <-r.down:
 		return raft.ErrRaftShutdown
-	}
-}
-
-// finish gives each call its share of the results.
-func (r *Replica) finish(calls []*Call, results []machine.Result, err error) {
-	for _, c := range calls {
-		if err != nil {
-			c.finish(nil, err)
-			continue
-		}
-		n := len(c.Commands)
-		c.finish(results[:n:n], nil)
-		results = results[n:]
 	}
 }
 

@@ -21,9 +21,13 @@ const (
 	identityFile = "shard.json"
 	logFolder    = "log"
 	snapFolder   = "snapshots" // raft's name for it
+	stateFile    = "state.bin" // in each snapshot; raft's name for it
 )
 
 const identityVersion = 1
+
+// keptSnapshots remain when a new one is written.
+const keptSnapshots = 2
 
 // identity is what the folder remembers of its owner, so that a copied config cannot make two shards
 // mint the same ids.
@@ -144,7 +148,7 @@ func checkEmpty(cfg *Config) error {
 // openSnapshots removes what a crash left half written, and reads every snapshot once, since raft
 // would pass over a damaged one and start from older state.
 func openSnapshots(cfg *Config) (*raft.FileSnapshotStore, error) {
-	store, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, 2, newRaftLog(cfg.Log))
+	store, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, keptSnapshots, newRaftLog(cfg.Log))
 	if err != nil {
 		return nil, fmt.Errorf("opening snapshots: %w", err)
 	}

@@ -13,39 +13,54 @@ import (
 type fsm struct {
 	r          *Replica
 	restoreErr error // of the snapshot at start, which raft would skip
+
+	// Used anew for each entry.
+	commands []machine.Command
+	results  []machine.Result
 }
 
 // Apply implements raft.FSM.
-func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
+func (f *fsm) Apply(l *raft.Log) any {
+	if l.Type == raft.LogCommand {
+		f.command(l)
+	} else {
+		f.note(l)
+	}
+	return nil
+}
 
-// ApplyBatch implements raft.BatchingFSM. An entry that cannot be read ends the process: going on
-// would make this voter differ from what was promised.
+// ApplyBatch implements raft.BatchingFSM. Besides sparing raft some work it is told of other entries too.
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
-	answers := make([]any, len(logs))
-	entries := make([]machine.Entry, len(logs))
-	var size int64
-	for i, l := range logs {
-		if l.Type != raft.LogCommand {
-			continue
-		}
-		var err error
-		if entries[i], err = machine.DecodeEntry(l.Data); err != nil {
-			panic(fmt.Sprintf("counter: corrupt log entry %d in %s: %v", l.Index, f.r.logDir(), err))
-		}
-		size += int64(len(l.Data))
+	for _, l := range logs {
+		f.Apply(l)
+	}
+	return make([]any, len(logs))
+}
+
+// command applies one entry of commands and answers the calls in it. An entry that cannot be read ends
+// the process: going on would make this voter differ from what was promised.
+func (f *fsm) command(l *raft.Log) {
+	g := f.r.queue.applying(l.Data) // from here on the next entry may be gathered and written
+	entry, err := machine.DecodeShared(l.Data, f.commands)
+	if err != nil {
+		panic(fmt.Sprintf("counter: corrupt log entry %d in %s: %v", l.Index, f.r.logDir(), err))
 	}
 	f.r.stateMu.Lock()
-	for i, l := range logs {
-		if l.Type == raft.LogCommand {
-			results := make([]machine.Result, 0, len(entries[i].Commands))
-			answers[i] = f.r.state.Apply(&entries[i], results)
-		}
-		f.r.applied.Store(l.Index)
-	}
+	f.results = f.r.state.Apply(&entry, f.results[:0])
+	f.r.applied.Store(l.Index)
 	f.r.stateMu.Unlock()
-	f.r.logBytes.Add(size)
-	f.r.logEntries.Add(int64(len(logs)))
-	return answers
+	f.r.answer(g, f.results)
+	f.commands = entry.Commands
+	f.r.logBytes.Add(int64(len(l.Data)))
+	f.r.logEntries.Add(1)
+}
+
+// note keeps count of an entry that changes no state.
+func (f *fsm) note(l *raft.Log) {
+	f.r.stateMu.Lock()
+	defer f.r.stateMu.Unlock()
+	f.r.applied.Store(l.Index)
+	f.r.logEntries.Add(1)
 }
 
 // Snapshot implements raft.FSM. It blocks Apply, so it only marks the state; Persist writes it.

@@ -238,15 +238,24 @@ func (r *Replica) Latest(wait time.Duration, read func(*machine.State, Clock)) e
 }
 
 func (r *Replica) look(read func(*machine.State, Clock)) error {
+	clock, err := r.hold()
+	if err != nil {
+		return err
+	}
+	defer r.stateMu.RUnlock()
+	read(r.state, clock)
+	return nil
+}
+
+// hold read-locks the state, unless there is no tenure.
+func (r *Replica) hold() (Clock, error) {
 	term := r.tenure.Load()
 	if term == nil {
-		return r.notLeading()
+		return Clock{}, r.notLeading()
 	}
 	now := r.cfg.Monotonic()
 	clock := Clock{Wall: r.wall.millis(), Served: term.served.millis(now, term.stalled(now))}
 	r.stateMu.RLock()
-	defer r.stateMu.RUnlock()
 	clock.Applied = r.applied.Load()
-	read(r.state, clock)
-	return nil
+	return clock, nil
 }

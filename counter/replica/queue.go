@@ -2,7 +2,9 @@ package replica
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"time"
 
 	"headgate.example/counter/machine"
 )
@@ -10,29 +12,37 @@ import (
 // Call is some commands of one caller, who wants them in the log together and in this order. Between
 // two uses it may be reused with Reset.
 type Call struct {
-	Commands []machine.Command
-	// Results has one result per command, once Wait returned nil.
+	// Results has one result per command, once Wait returned nil, until Reset.
 	Results []machine.Result
 
-	weight int
-	err    error
-	done   chan struct{}
+	commands machine.Encoded
+	weight   int
+	begins   bool // a command begins something new
+	err      error
+	done     chan struct{}
 }
 
-// commandsKept is how many commands' memory a call keeps for its next use.
-const commandsKept = 256
+// What a call keeps for its next use, at most.
+const (
+	resultsKept = 256
+	bytesKept   = 32 << 10
+)
 
 // NewCall returns an empty call.
 func NewCall() *Call { return &Call{done: make(chan struct{}, 1)} }
 
 // Reset empties the call for its next use, which must not be while it is proposed.
 func (c *Call) Reset() {
-	clear(c.Commands)
-	if c.Commands = c.Commands[:0]; cap(c.Commands) > commandsKept {
-		c.Commands = nil
+	c.commands.Reset(bytesKept)
+	clear(c.Results)
+	if c.Results = c.Results[:0]; cap(c.Results) > resultsKept {
+		c.Results = nil
 	}
-	c.Results, c.err, c.weight = nil, nil, 0
+	c.err, c.weight, c.begins = nil, 0, false
 }
+
+// Len is the number of commands in the call.
+func (c *Call) Len() int { return c.commands.Len() }
 
 // Wait returns when the fate of the call's commands is known, the same for all of them: nil,
 // ErrNotAccepted, ErrUnknown or *NotLeaderError. It always returns, at the latest when the replica closes.
@@ -41,24 +51,38 @@ func (c *Call) Wait() error {
 	return c.err
 }
 
+// finish gives the call a copy of its results, and wakes who waits for it.
 func (c *Call) finish(results []machine.Result, err error) {
-	c.Results, c.err = results, err
+	c.Results, c.err = append(c.Results[:0], results...), err
 	c.done <- struct{}{}
 }
 
-// Add appends the commands of one request, all or none: false when they do not fit into the same log
-// entry as what the call holds already. An empty call takes up to MaxGroup commands.
+// Add appends the commands of one request, which have passed Validate, all or none: false when they do
+// not fit into the same log entry as what the call holds already. An empty call takes up to MaxGroup
+// commands. Nothing of commands is kept.
 func (r *Replica) Add(c *Call, commands ...machine.Command) bool {
 	sum := c.weight
 	for i := range commands {
 		sum += weight(&commands[i], r.cfg.MaxGroup)
 	}
-	if sum > r.cfg.MaxGroup && len(c.Commands) > 0 {
+	if sum > r.cfg.MaxGroup && c.Len() > 0 {
 		return false
 	}
-	c.Commands = append(c.Commands, commands...)
+	for i := range commands {
+		c.commands.Add(&commands[i])
+		c.begins = c.begins || begins(commands[i].Kind)
+	}
 	c.weight = sum
 	return true
+}
+
+// begins tells what promises something new from what keeps or ends a promise.
+func begins(kind machine.Kind) bool {
+	switch kind {
+	case machine.Reserve, machine.OpenSale, machine.RestoreSale, machine.Ban, machine.Revoke:
+		return true
+	}
+	return false
 }
 
 // weight is a command's share of a group, so that a group stays within machine.MaxEntryBytes.
@@ -78,8 +102,9 @@ type queue struct {
 	mu        sync.Mutex
 	changed   sync.Cond
 	calls     []*Call
-	commands  int // in calls
-	inFlight  int // groups given to raft and not settled
+	commands  int      // in calls
+	flying    []*group // taken and not yet applied or given up, in the order of the log
+	unsettled int      // groups that somebody still looks after
 	tick      bool
 	closed    bool
 	stopped   bool
@@ -98,11 +123,11 @@ func (q *queue) put(c *Call) error {
 	switch {
 	case q.closed:
 		return notAccepted("the counter is stopping")
-	case q.commands+len(c.Commands) > q.maxQueued && q.commands > 0:
+	case q.commands+c.Len() > q.maxQueued && q.commands > 0:
 		return ErrBusy
 	}
 	q.calls = append(q.calls, c)
-	q.commands += len(c.Commands)
+	q.commands += c.Len()
 	q.changed.Broadcast()
 	return nil
 }
@@ -111,48 +136,99 @@ func (q *queue) put(c *Call) error {
 func (q *queue) askTick() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.commands == 0 && q.inFlight == 0 && !q.closed {
+	if q.commands == 0 && q.unsettled == 0 && !q.closed {
 		q.tick = true
 		q.changed.Broadcast()
 	}
 }
 
+// group is the calls of one log entry.
+type group struct {
+	calls    []*Call
+	commands int
+	entry    []byte        // as given to raft
+	began    time.Duration // when it was, by the monotonic clock
+}
+
 // take waits for something to do and for a free place in flight, then takes the first calls up to
-// maxGroup in weight. It takes late, so that as many as possible share an entry. No calls and true
-// is a tick; false ends the loop.
-func (q *queue) take(maxGroup, maxInFlight int) ([]*Call, bool) {
+// maxGroup in weight. It takes late, so that as many as possible share an entry. A group without calls
+// is a tick; nil ends the loop.
+func (q *queue) take(maxGroup, maxInFlight int) *group {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.stopped && (q.inFlight >= maxInFlight || len(q.calls) == 0 && !q.tick) {
+	for !q.stopped && (len(q.flying) >= maxInFlight || len(q.calls) == 0 && !q.tick) {
 		q.changed.Wait()
 	}
 	if q.stopped {
-		return nil, false
+		return nil
 	}
 	taken, sum := 0, 0
+	g := &group{}
 	for taken < len(q.calls) {
-		w := q.calls[taken].weight
-		if taken > 0 && sum+w > maxGroup {
+		c := q.calls[taken]
+		if taken > 0 && sum+c.weight > maxGroup {
 			break
 		}
-		sum += w
-		q.commands -= len(q.calls[taken].Commands)
+		sum += c.weight
+		g.commands += c.Len()
 		taken++
 	}
-	group := make([]*Call, taken)
-	copy(group, q.calls)
+	g.calls = append(make([]*Call, 0, taken), q.calls[:taken]...)
+	q.commands -= g.commands
 	rest := copy(q.calls, q.calls[taken:])
 	clear(q.calls[rest:])
 	q.calls = q.calls[:rest]
 	q.tick = false
-	q.inFlight++
-	return group, true
+	q.flying = append(q.flying, g)
+	q.unsettled++
+	return g
 }
 
-func (q *queue) landed() {
+// entered notes what is about to be given to raft for a group.
+func (q *queue) entered(g *group, entry []byte, at time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.inFlight--
+	g.entry, g.began = entry, at
+}
+
+// applying gives the group whose entry this is, for the caller to answer, and frees its place in flight.
+// nil: the entry is not of this leader's making, or its calls were answered already. The entry is known
+// by its memory, which raft hands on from proposal to application.
+func (q *queue) applying(entry []byte) *group {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, g := range q.flying {
+		if len(g.entry) > 0 && len(entry) > 0 && &g.entry[0] == &entry[0] {
+			q.land(g)
+			return g
+		}
+	}
+	return nil
+}
+
+// giveUp takes a group back whose entry will not be applied under the eyes of its callers: true when
+// the caller must answer it, false when applying has given it to somebody else.
+func (q *queue) giveUp(g *group) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.land(g)
+}
+
+func (q *queue) land(g *group) bool {
+	i := slices.Index(q.flying, g)
+	if i < 0 {
+		return false
+	}
+	q.flying = slices.Delete(q.flying, i, i+1)
+	q.changed.Broadcast()
+	return true
+}
+
+// settle ends a group.
+func (q *queue) settle() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unsettled--
 	q.changed.Broadcast()
 }
 
@@ -169,7 +245,7 @@ func (q *queue) drained(ctx context.Context) {
 	defer context.AfterFunc(ctx, q.wake)()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for (len(q.calls) > 0 || q.inFlight > 0) && ctx.Err() == nil {
+	for (len(q.calls) > 0 || q.unsettled > 0) && ctx.Err() == nil {
 		q.changed.Wait()
 	}
 }
@@ -191,7 +267,7 @@ func (q *queue) stop() {
 func (q *queue) settled() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.inFlight > 0 {
+	for q.unsettled > 0 {
 		q.changed.Wait()
 	}
 }
@@ -205,5 +281,5 @@ func (q *queue) wake() {
 func (q *queue) depth() (commands, inFlight int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.commands, q.inFlight
+	return q.commands, q.unsettled
 }

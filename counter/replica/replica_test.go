@@ -129,7 +129,7 @@ func TestCallsNeverSpanEntries(t *testing.T) {
 	if r.Add(c, reserve(10)) {
 		t.Error("an eleventh command fits into ten")
 	}
-	restore := machine.Command{Kind: machine.RestoreSale}
+	restore := machine.Command{Kind: machine.RestoreSale, Restore: &machine.Restore{}}
 	if c.Reset(); !r.Add(c, restore) || r.Add(c, reserve(1)) {
 		t.Error("a restore does not have its entry for itself")
 	}

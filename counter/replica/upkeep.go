@@ -96,11 +96,8 @@ func (r *Replica) diskAllows(c *Call) error {
 	case diskFull:
 		return notAccepted("the counter's disk is full")
 	case diskLow:
-		for i := range c.Commands {
-			switch c.Commands[i].Kind {
-			case machine.Reserve, machine.OpenSale, machine.RestoreSale, machine.Ban, machine.Revoke:
-				return notAccepted("the counter's disk is almost full")
-			}
+		if c.begins {
+			return notAccepted("the counter's disk is almost full")
 		}
 	}
 	return nil

@@ -174,6 +174,12 @@ func (r *Reader) parseArray(in []byte) (int, error) {
 // number reads a type byte, a decimal number of 0 to limit, and CR LF. It returns the bytes used, 0
 // when the line is not complete yet.
 func number(in []byte, what string, limit int) (n, used int, err error) {
+	if len(in) >= 4 && in[2] == '\r' && in[3] == '\n' { // one digit, as mostly
+		if n = int(in[1]) - '0'; n >= 0 && n <= 9 && n <= limit {
+			return n, 4, nil
+		}
+		n = 0
+	}
 	head := in[:min(len(in), maxHeaderBytes)]
 	i := 1
 	for ; i < len(head) && head[i] >= '0' && head[i] <= '9'; i++ {

@@ -29,6 +29,9 @@ func (w *Writer) Flush() error {
 	return w.err
 }
 
+// Buffered is the number of bytes that the next Flush will write.
+func (w *Writer) Buffered() int { return len(w.buf) }
+
 // Simple writes a simple string, such as OK.
 func (w *Writer) Simple(text string) { w.line('+', text) }
 
@@ -54,6 +57,9 @@ func (w *Writer) Int(n int64) { w.number(':', n); w.spill() }
 // Array starts an array of n elements, which the caller writes next.
 func (w *Writer) Array(n int) { w.number('*', int64(n)); w.spill() }
 
+// Raw writes whole elements that the caller has put into their form.
+func (w *Writer) Raw(elements string) { w.buf = append(w.buf, elements...); w.spill() }
+
 // Null writes the null bulk string.
 func (w *Writer) Null() { w.buf = append(w.buf, "$-1\r\n"...); w.spill() }
 
@@ -74,6 +80,10 @@ func (w *Writer) BulkInt(n int64) {
 }
 
 func (w *Writer) number(kind byte, n int64) {
+	if uint64(n) < 10 { // most lengths, counts and quantities
+		w.buf = append(w.buf, kind, '0'+byte(n), '\r', '\n')
+		return
+	}
 	w.buf = append(w.buf, kind)
 	w.buf = strconv.AppendInt(w.buf, n, 10)
 	w.buf = append(w.buf, '\r', '\n')

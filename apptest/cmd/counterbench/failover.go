@@ -1,27 +1,21 @@
+//go:build unix
+
 package main
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"os"
 	"slices"
 	"time"
 
-	"headgate.example/apptest/voters"
+	processes "headgate.example/apptest/voters"
 )
 
 const failoverSale = "failover"
 
 // failover measures three voters under load: kill -9 of the leader to the first reservation that was
 // asked for afterwards and granted.
-func failover(ctx context.Context, binary string, kills int, out io.Writer) error {
-	folder, err := os.MkdirTemp("", "headgate-failover-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(folder) //nolint:errcheck // a temporary folder
-	shard, err := voters.New(binary, folder, 3)
+func failover(ctx context.Context, b *bench) error {
+	shard, err := processes.New(b.counter, b.dir, 3)
 	if err != nil {
 		return err
 	}
@@ -35,7 +29,7 @@ func failover(ctx context.Context, binary string, kills int, out io.Writer) erro
 	load := shard.Press(failoverSale)
 	defer load.Stop()
 	var took []time.Duration
-	for range kills {
+	for range b.kills {
 		one, err := load.KillLeader(ctx)
 		if err != nil {
 			return err
@@ -43,7 +37,8 @@ func failover(ctx context.Context, binary string, kills int, out io.Writer) erro
 		took = append(took, one)
 	}
 	slices.Sort(took)
-	_, err = fmt.Fprintf(out, "counter.failover_kills: %d\ncounter.failover_seconds_p50: %.2f\ncounter.failover_seconds_max: %.2f\n",
-		len(took), took[len(took)/2].Seconds(), took[len(took)-1].Seconds())
-	return err
+	b.figure("failover_kills", "%d", len(took))
+	b.figure("failover_seconds_p50", "%.2f", took[len(took)/2].Seconds())
+	b.figure("failover_seconds_max", "%.2f", took[len(took)-1].Seconds())
+	return nil
 }

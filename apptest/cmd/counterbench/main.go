@@ -1,38 +1,144 @@
-// Command counterbench measures the counter's program and prints `name: value` lines.
+//go:build unix
+
+// Counterbench measures the counter against what people use instead: a Redis with the classic script
+// that checks the stock and the set of buyers, decrements and adds. It starts a private Redis and the
+// counter on this machine, runs redis-benchmark against both in turn, and prints the medians of the
+// ratios of alternating pairs as `name: value` lines, with the absolute figures beside them:
 //
-//	counterbench -bin FOLDER [-only failover] [-kills 20]
+//	counterbench [-counter FILE] [-pairs 7] [-run 1s] [-only refuse,durable,replicated,memory,failover]
+//
+// Both are stopped and their files removed at the end. It needs redis-server and redis-benchmark.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"os/signal"
-	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
+	"time"
 )
 
-func main() {
-	bin := flag.String("bin", os.Getenv("HEADGATE_TEST_BIN"), "the folder of the programs")
-	only := flag.String("only", "failover", "run one part only: failover")
-	kills := flag.Int("kills", 20, "how often the leader is killed")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *bin, *only, *kills)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "counterbench:", err)
-		os.Exit(1)
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// options are what the flags say.
+type options struct {
+	counter string        // the counter's program
+	dir     string        // where data is kept meanwhile; empty: a temporary folder
+	only    string        // names of suites, comma-separated; empty: all
+	pairs   int           // of alternating runs for each figure
+	run     time.Duration // about how long each run takes
+	holds   int           // for memory and recovery
+	kills   int           // for failover
+	within  time.Duration // for everything
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	var o options
+	flags := flag.NewFlagSet("counterbench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.counter, "counter", "bin/counter", "the counter's program")
+	flags.StringVar(&o.dir, "dir", "", "a folder on the disk to be measured (default: the system's folder for temporary files)")
+	flags.StringVar(&o.only, "only", "", "comma-separated suites, of: "+strings.Join(suiteNames(), ","))
+	flags.IntVar(&o.pairs, "pairs", 7, "alternating pairs of runs for each figure")
+	flags.DurationVar(&o.run, "run", time.Second, "about how long each run takes")
+	flags.IntVar(&o.holds, "holds", 1_000_000, "holds for the figures of memory and recovery")
+	flags.IntVar(&o.kills, "kills", 20, "how often the leader of three voters is killed")
+	flags.DurationVar(&o.within, "within", 10*time.Minute, "give up after this time")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, o.within)
+	defer cancel()
+	if err := measure(ctx, &o, stdout, stderr); err != nil {
+		fmt.Fprintln(stderr, "counterbench:", err) //nolint:errcheck // the exit code says it too
+		return 1
+	}
+	return 0
+}
+
+// suite measures some figures. The folder it is given is its own.
+type suite struct {
+	name    string
+	measure func(context.Context, *bench) error
+}
+
+func suites() []suite {
+	return []suite{
+		{"refuse", refuse},
+		{"durable", durable},
+		{"replicated", replicated},
+		{"memory", memory},
+		{"failover", failover},
 	}
 }
 
-func run(ctx context.Context, bin, only string, kills int) error {
-	if only != "failover" {
-		return fmt.Errorf("-only: there is no part %q", only)
+func suiteNames() []string {
+	var names []string
+	for _, s := range suites() {
+		names = append(names, s.name)
 	}
-	if kills < 1 {
-		return fmt.Errorf("-kills: must be at least 1, is %d", kills)
+	return names
+}
+
+// bench is what the suites share.
+type bench struct {
+	*options
+	dir    string
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// figure prints one `name: value` line.
+func (b *bench) figure(name, format string, args ...any) {
+	fmt.Fprintf(b.stdout, "counter.%s: %s\n", name, fmt.Sprintf(format, args...)) //nolint:errcheck // a closed pipe ends the program soon enough
+}
+
+func measure(ctx context.Context, o *options, stdout, stderr io.Writer) (err error) {
+	for _, program := range []string{o.counter, "redis-server", "redis-benchmark"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%w (make bin/counter builds the counter; Redis comes with the package redis)", err)
+		}
 	}
-	return failover(ctx, filepath.Join(bin, "counter"), kills, os.Stdout)
+	if o.pairs < 1 || o.run < 10*time.Millisecond || o.holds < 1000 || o.kills < 1 {
+		return errors.New("want at least 1 pair, 10ms a run, 1000 holds, 1 kill")
+	}
+	wanted := suiteNames()
+	if o.only != "" {
+		wanted = strings.Split(o.only, ",")
+	}
+	for _, name := range wanted {
+		if !slices.Contains(suiteNames(), name) {
+			return fmt.Errorf("-only: there is no suite %q", name)
+		}
+	}
+	dir, err := os.MkdirTemp(o.dir, "counterbench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	for _, s := range suites() {
+		if !slices.Contains(wanted, s.name) {
+			continue
+		}
+		b := &bench{options: o, stdout: stdout, stderr: stderr}
+		if b.dir, err = os.MkdirTemp(dir, s.name+"-"); err != nil {
+			return err
+		}
+		if err := s.measure(ctx, b); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		if err := os.RemoveAll(b.dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }

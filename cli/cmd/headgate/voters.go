@@ -10,22 +10,14 @@ import (
 	"headgate.example/counter/client"
 )
 
-func (p *program) counterCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "counter",
-		Short: "See and change the voters of the counter's shards",
-		Long: "See and change the voters of the counter's shards, while they sell. The config's backend.counter says where\n" +
-			"they are, and has the operator's password.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	var shard string
-	cmd.PersistentFlags().StringVar(&shard, "shard", "", "`name` of the shard (default: the first one)")
-	cmd.AddCommand(p.votersCommand(&shard), p.addVoterCommand(&shard), p.removeVoterCommand(&shard))
+// ofShard adds --shard to a command about one shard's voters.
+func ofShard(cmd *cobra.Command, shard *string) *cobra.Command {
+	cmd.Flags().StringVar(shard, "shard", "", "`name` of the shard (default: the first one)")
 	return cmd
 }
 
-func (p *program) votersCommand(shard *string) *cobra.Command {
+func (p *program) votersCommand() *cobra.Command {
+	var shard string
 	cmd := &cobra.Command{
 		Use:   "voters",
 		Short: "List a shard's voters, as its leader sees them",
@@ -35,7 +27,7 @@ func (p *program) votersCommand(shard *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			voters, err := cli.Voters(cmd.Context(), cfg.Backend.Counter, *shard)
+			voters, err := cli.Voters(cmd.Context(), cfg.Backend.Counter, shard)
 			if err != nil {
 				return fmt.Errorf("listing voters: %w", err)
 			}
@@ -45,10 +37,11 @@ func (p *program) votersCommand(shard *string) *cobra.Command {
 			return cli.WriteVoters(p.stdout, voters)
 		},
 	}
-	return p.jsonFlag(cmd)
+	return p.jsonFlag(ofShard(cmd, &shard))
 }
 
-func (p *program) addVoterCommand(shard *string) *cobra.Command {
+func (p *program) addVoterCommand() *cobra.Command {
+	var shard string
 	var v client.Voter
 	var wait time.Duration
 	cmd := &cobra.Command{
@@ -65,7 +58,7 @@ func (p *program) addVoterCommand(shard *string) *cobra.Command {
 				return err
 			}
 			v.ID, v.Raft, v.Client = args[0], args[1], args[2]
-			if err := cli.AddVoter(cmd.Context(), cfg.Backend.Counter, *shard, v, wait); err != nil {
+			if err := cli.AddVoter(cmd.Context(), cfg.Backend.Counter, shard, v, wait); err != nil {
 				return err
 			}
 			fmt.Fprintf(p.stdout, "voter %s has caught up and votes\n", v.ID)
@@ -73,11 +66,12 @@ func (p *program) addVoterCommand(shard *string) *cobra.Command {
 		},
 	}
 	cmd.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait until it votes")
-	return cmd
+	return ofShard(cmd, &shard)
 }
 
-func (p *program) removeVoterCommand(shard *string) *cobra.Command {
-	return &cobra.Command{
+func (p *program) removeVoterCommand() *cobra.Command {
+	var shard string
+	cmd := &cobra.Command{
 		Use:   "remove-voter ID",
 		Short: "Take a voter out for good; a leader hands over first",
 		Args:  exactly(1, "name one voter's id"),
@@ -86,11 +80,12 @@ func (p *program) removeVoterCommand(shard *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := cli.RemoveVoter(cmd.Context(), cfg.Backend.Counter, *shard, args[0]); err != nil {
+			if err := cli.RemoveVoter(cmd.Context(), cfg.Backend.Counter, shard, args[0]); err != nil {
 				return err
 			}
 			fmt.Fprintf(p.stdout, "voter %s is out\n", args[0])
 			return nil
 		},
 	}
+	return ofShard(cmd, &shard)
 }

@@ -1,0 +1,89 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// voters is a shard of three on this machine. Requests go to whoever leads it.
+type voters struct {
+	*counter // the leader
+	all      []*counter
+}
+
+// startVoters begins the log of three voters, starts them, and waits for a leader.
+func startVoters(ctx context.Context, path, dir string) (_ *voters, err error) {
+	const count = 3
+	var addresses [count][3]string // for clients, for each other, for operators
+	var list strings.Builder
+	for i := range addresses {
+		for j := range addresses[i] {
+			if addresses[i][j], err = freeAddress(); err != nil {
+				return nil, err
+			}
+		}
+		fmt.Fprintf(&list, "  - {id: v%d, raft: %q, client: %q}\n", i+1, addresses[i][1], addresses[i][0])
+	}
+	v := &voters{}
+	defer func() {
+		if err != nil {
+			v.stop()
+		}
+	}()
+	for i, a := range addresses {
+		own, err := makeDir(dir, fmt.Sprintf("v%d", i+1))
+		if err != nil {
+			return nil, err
+		}
+		c := &counter{file: filepath.Join(own, "counter.yaml"), dir: own, path: path, live: a[2]}
+		text := fmt.Sprintf("service: {admin: %q, log_format: text}\nlisten: %q\nraft_listen: %q\nraft_secret: for-a-measurement-only\ndata_dir: %q\nshard: {name: s1, number: 0}\nvoter_id: v%d\nvoters:\n%s",
+			a[2], a[0], a[1], filepath.Join(own, "counter"), i+1, list.String())
+		if err := os.WriteFile(c.file, []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			if out, err := exec.CommandContext(ctx, path, "--bootstrap", "--config", c.file).CombinedOutput(); err != nil {
+				return nil, fmt.Errorf("counter --bootstrap: %w: %s", err, out)
+			}
+		}
+		if c.server, err = launch(ctx, "counter", a[0], own, path, "--config", c.file); err != nil {
+			return nil, err
+		}
+		v.all = append(v.all, c)
+	}
+	return v, v.elect(ctx)
+}
+
+// elect waits until one of the voters serves.
+func (v *voters) elect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		for _, c := range v.all {
+			if reply, err := c.ask("INFO", "raft"); err == nil && strings.Contains(reply, "raft_serving:1") {
+				v.counter = c
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no voter leads: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+func (v *voters) stop() {
+	for _, c := range v.all {
+		c.kill()
+	}
+}

@@ -165,8 +165,10 @@ func (c *conn) read() bool {
 		return false
 	}
 	err := c.in.Fill()
-	c.malformed(err)
-	_ = c.out.Flush() // only a protocol error wrote something
+	if err != nil {
+		c.malformed(err)
+		_ = c.out.Flush() // only a protocol error wrote something
+	}
 	return err == nil
 }
 

@@ -44,7 +44,9 @@ type Replica struct {
 
 	logBytes   atomic.Int64 // applied since the last snapshot
 	logEntries atomic.Int64
-	disk       atomic.Int64 // a diskState
+	// snapshotBytes is the size of the last snapshot this process wrote.
+	snapshotBytes atomic.Int64
+	disk          atomic.Int64 // a diskState
 
 	failure    atomic.Pointer[error]
 	failed     chan struct{} // closed with failure

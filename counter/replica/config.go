@@ -51,6 +51,8 @@ type Config struct {
 	Monotonic func() time.Duration
 	// OnGroup is told of each group of commands that was applied, and how long that took.
 	OnGroup func(commands int, took time.Duration)
+	// Progress is told how recovery comes along. Default: one that only logs.
+	Progress *Progress
 	// WrapLog lets tests make the log fail.
 	WrapLog func(raft.LogStore) raft.LogStore
 }
@@ -91,6 +93,9 @@ func (c *Config) setDefaults() error {
 	orInt(&c.TickEvery, 20*time.Millisecond)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Progress == nil {
+		c.Progress = NewProgress(c.Log)
 	}
 	if c.Now == nil {
 		c.Now = time.Now

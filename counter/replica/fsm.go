@@ -35,6 +35,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	for _, l := range logs {
 		f.Apply(l)
 	}
+	f.r.noteApplying()
 	return make([]any, len(logs))
 }
 
@@ -76,7 +77,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 // Restore implements raft.FSM.
 func (f *fsm) Restore(from io.ReadCloser) error {
 	defer from.Close()
-	state, err := machine.Read(from, f.r.machineOptions())
+	state, err := machine.Read(&counted{Reader: from, progress: f.r.cfg.Progress}, f.r.machineOptions())
 	if err != nil {
 		f.restoreErr = err
 		return err

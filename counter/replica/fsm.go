@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -34,6 +35,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	for _, l := range logs {
 		f.Apply(l)
 	}
+	f.r.noteApplying()
 	return make([]any, len(logs))
 }
 
@@ -69,13 +71,13 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	defer f.r.stateMu.Unlock()
 	f.r.logBytes.Store(0)
 	f.r.logEntries.Store(0)
-	return &persister{f.r.state.Snapshot()}, nil
+	return &persister{snapshot: f.r.state.Snapshot(), size: &f.r.snapshotBytes}, nil
 }
 
 // Restore implements raft.FSM.
 func (f *fsm) Restore(from io.ReadCloser) error {
 	defer from.Close()
-	state, err := machine.Read(from, f.r.machineOptions())
+	state, err := machine.Read(&counted{Reader: from, progress: f.r.cfg.Progress}, f.r.machineOptions())
 	if err != nil {
 		f.restoreErr = err
 		return err
@@ -86,13 +88,18 @@ func (f *fsm) Restore(from io.ReadCloser) error {
 	return nil
 }
 
-type persister struct{ snapshot *machine.Snapshot }
+type persister struct {
+	snapshot *machine.Snapshot
+	size     *atomic.Int64 // of the last one written
+}
 
 // Persist implements raft.FSMSnapshot.
 func (p *persister) Persist(sink raft.SnapshotSink) error {
-	if _, err := p.snapshot.WriteTo(sink); err != nil {
+	size, err := p.snapshot.WriteTo(sink)
+	if err != nil {
 		return fmt.Errorf("writing snapshot %s: %w", sink.ID(), err)
 	}
+	p.size.Store(size)
 	return sink.Close()
 }
 

@@ -391,6 +391,36 @@ func TestVoterChangesThatAreRefused(t *testing.T) {
 	}
 }
 
+// A shard that began with one voter gets others without losing anything: its config names them, and the
+// log is told of each.
+func TestAloneGrowsToThree(t *testing.T) {
+	s := &shard{t: t, configs: make(map[string]counter.Config), clocks: make(map[string]time.Duration), running: make(map[string]*running), change: smallSegments}
+	for _, id := range []string{"c1", "c2", "c3"} {
+		s.configure(id)
+	}
+	alone := s.configs["c1"]
+	alone.Bootstrap, alone.Voters = true, nil
+	first := start(t, alone)
+	socket := dial(t, first.Addr())
+	socket.open("1", 10, 1)
+	order := socket.reserve("1", "u1", 1, "k")
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.start("c1", "c2", "c3")
+	s.leader()
+	for _, id := range []string{"c2", "c3"} {
+		if got := s.ask("VOTER.ADD", id, s.configs[id].RaftListen, s.addr(id)); got != "+OK" {
+			t.Fatal(got)
+		}
+	}
+	servicetest.Eventually(t, 20*time.Second, "three voters", func() bool { return s.votes() == 3 })
+	s.stop("c1")
+	if got := s.ask("RESERVE", "1", "u1", "1", "k"); !strings.Contains(got, `"already" "`+order) {
+		t.Errorf("the first voter's order at the others: %s", got)
+	}
+}
+
 func TestAloneHasNoVoters(t *testing.T) {
 	c := start(t, testConfig(t.TempDir()))
 	got := dial(t, c.Addr()).do("VOTER.ADD", "c2", "127.0.0.1:1", "127.0.0.1:2")

@@ -25,6 +25,7 @@ type command struct {
 	before func(c *conn, m *machine.Command) error
 	reply  func(*resp.Writer, []machine.Result)
 	answer func(c *conn, args [][]byte)
+	early  bool // is answered while the shard is recovered
 }
 
 const maxNameBytes = 16

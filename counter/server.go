@@ -28,6 +28,11 @@ type Server struct {
 	nextID   atomic.Int64
 	backups  backups
 	dealers  *dealership
+	accepted chan error // accept's end
+
+	// recovering: replica and dealers are not there yet. They are set before this is cleared, and read only after.
+	recovering atomic.Bool
+	progress   *replica.Progress
 
 	mu       sync.Mutex // guards what follows; a leaf
 	conns    map[*conn]struct{}
@@ -51,9 +56,9 @@ func WithMonotonic(monotonic func() time.Duration) Option {
 // WithReplica changes anything about the log, such as making it fail.
 func WithReplica(change func(*replica.Config)) Option { return change }
 
-// Open recovers the shard from its data folder and binds the listener. The counter answers
-// -TRYAGAIN until it leads its shard, which a lone voter does within a moment. After an error nothing
-// stays open.
+// Open binds the listener and recovers the shard from its data folder. Meanwhile INFO and health tell how
+// far it has come, and everything else is answered -TRYAGAIN, as it is until the counter leads its shard,
+// which a lone voter does within a moment. After an error nothing stays open.
 func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*Server, error) {
 	if err := config.Check(&cfg); err != nil {
 		return nil, err
@@ -62,6 +67,8 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	s.reserve = s.commands["RESERVE"]
 	rc := cfg.replica(rt)
 	rc.OnGroup = s.meter.group
+	s.progress = replica.NewProgress(rt.Log)
+	rc.Progress = s.progress
 	for _, o := range opts {
 		o(&rc)
 	}
@@ -69,13 +76,18 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	if s.replica, err = replica.Open(rc); err != nil {
-		return nil, errors.Join(fmt.Errorf("counter shard %s: %w", cfg.Shard.Name, err), listener.Close())
-	}
 	s.listener = listener
-	if s.dealers, err = newDealership(s); err != nil {
-		return nil, errors.Join(err, s.replica.Close(context.Background()), listener.Close())
+	s.recovering.Store(true)
+	s.rt.Health.Register("recovery", service.Required, s.recoveryHealth)
+	s.accepted = make(chan error, 1)
+	go func() { s.accepted <- s.accept() }()
+	if s.replica, err = replica.Open(rc); err != nil {
+		return nil, errors.Join(fmt.Errorf("counter shard %s: %w", cfg.Shard.Name, err), s.abandon())
 	}
+	if s.dealers, err = newDealership(s); err != nil {
+		return nil, errors.Join(err, s.abandon(), s.replica.Close(context.Background()))
+	}
+	s.recovering.Store(false)
 	s.meter.watch(s)
 	s.registerHealth()
 	return s, nil
@@ -128,6 +140,7 @@ func (s *Server) registerHealth() {
 			return st.ClockAlarm()
 		}
 	})
+	s.rt.Health.Register("backup", service.Degraded, s.backupHealth)
 	s.rt.Health.Register("voters", service.Degraded, func(context.Context) error {
 		var away []string
 		for _, m := range s.replica.Status().Members {
@@ -148,37 +161,33 @@ func (s *Server) registerHealth() {
 // wait for units of other shards are answered at once, since nobody would look after them. Then the replica
 // closes, which answers what is still in flight, and after it what depends on it: dealers and backups.
 func (s *Server) Run(ctx context.Context) error {
-	accepted := make(chan error, 1)
-	go func() { accepted <- s.accept() }()
 	s.rt.Log.Info("counter serves", "addr", s.Addr(), "shard", s.cfg.Shard.Name)
 	var failed error
 	select {
 	case <-ctx.Done():
 	case <-s.replica.Failed():
 		failed = fmt.Errorf("counter shard %s: %w", s.cfg.Shard.Name, s.replica.Err())
-	case failed = <-accepted:
-		accepted <- nil
+	case failed = <-s.accepted:
+		s.accepted <- nil
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Service.DrainFor)
 	defer cancel()
-	return errors.Join(failed, s.close(drain, accepted))
+	return errors.Join(failed, s.close(drain))
 }
 
 // Close stops a server whose Run was not called.
 func (s *Server) Close() error {
-	accepted := make(chan error, 1)
-	accepted <- nil
 	drain, cancel := context.WithTimeout(context.Background(), s.cfg.Service.DrainFor)
 	defer cancel()
-	return s.close(drain, accepted)
+	return s.close(drain)
 }
 
-func (s *Server) close(drain context.Context, accepted <-chan error) error {
+func (s *Server) close(drain context.Context) error {
 	if err := s.replica.HandOver(drain); err != nil {
 		s.rt.Log.Warn("stopping without a hand-over: the other voters elect a leader when this one is gone", "error", err)
 	}
 	closeErr := s.listener.Close()
-	<-accepted
+	<-s.accepted
 	s.mu.Lock()
 	s.draining = true
 	for c := range s.conns {

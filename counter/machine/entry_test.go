@@ -71,32 +71,6 @@ func TestEntryEncoding(t *testing.T) {
 	}
 }
 
-// AppendEntry must give what Entry.Append gives, in the lowest version that suffices.
-func TestAppendEntry(t *testing.T) {
-	e := everyCommandNow()
-	all := e.Commands
-	for i := range all {
-		first := all[(i+1)%len(all)]
-		e := Entry{Wall: start, Served: 7, Commands: []Command{first, all[i]}}
-		var a, b Encoded
-		a.Add(&first)
-		b.Add(&all[i])
-		got, want := AppendEntry([]byte("x"), e.Wall, e.Served, &a, &b), e.Append([]byte("x"))
-		if !bytes.Equal(got, want) {
-			t.Errorf("%s and %s: %x, want %x", first.Kind, all[i].Kind, got, want)
-		}
-		if version := int(got[1]); version != max(first.version(), all[i].version()) {
-			t.Errorf("%s and %s: version %d", first.Kind, all[i].Kind, version)
-		}
-		if back := b.Commands(); len(back) != 1 || !reflect.DeepEqual(back[0], all[i]) {
-			t.Errorf("decoded %+v, want %+v", back, all[i])
-		}
-		if b.Reset(1 << 20); b.Len() != 0 || b.Size() != 0 || AppendEntry(nil, 1, 1, &b)[0] != EntryVersionMin {
-			t.Errorf("%s is left after Reset", all[i].Kind)
-		}
-	}
-}
-
 // reseal gives damaged content a fitting checksum, so that the checks behind it are reached.
 func reseal(b []byte) []byte {
 	body := b[:max(0, len(b)-4)]

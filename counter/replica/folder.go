@@ -52,6 +52,8 @@ func readIdentity(dir string) (*identity, error) {
 	}
 	var id identity
 	switch err := json.Unmarshal(text, &id); {
+	case errors.As(err, new(*json.SyntaxError)):
+		return nil, fmt.Errorf("%s is damaged: offset %d: %w", path, jsonOffset(err), err)
 	case err != nil:
 		return nil, fmt.Errorf("%s is damaged: %w", path, err)
 	case id.Version < 1 || id.Version > identityVersion:
@@ -60,6 +62,13 @@ func readIdentity(dir string) (*identity, error) {
 		return nil, fmt.Errorf("%s is damaged: voter or shard is missing", path)
 	}
 	return &id, nil
+}
+
+// jsonOffset is where a syntax error lies.
+func jsonOffset(err error) int64 {
+	var syntax *json.SyntaxError
+	errors.As(err, &syntax)
+	return syntax.Offset
 }
 
 func (id *identity) write(dir string) error {
@@ -157,7 +166,9 @@ func openSnapshots(cfg *Config) (*raft.FileSnapshotStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing snapshots: %w", err)
 	}
-	for _, e := range entries {
+	cfg.Progress.begin(stepSnapshots, "snapshots", int64(len(entries)))
+	for i, e := range entries {
+		cfg.Progress.reach(int64(i))
 		path := filepath.Join(folder, e.Name())
 		if strings.HasSuffix(e.Name(), ".tmp") {
 			if err := os.RemoveAll(path); err != nil {
@@ -167,16 +178,30 @@ func openSnapshots(cfg *Config) (*raft.FileSnapshotStore, error) {
 		}
 		_, content, err := store.Open(e.Name())
 		if err != nil {
-			return nil, fmt.Errorf("snapshot %s is damaged: %w", path, err)
+			return nil, fmt.Errorf("snapshot %s is damaged: %w", path, errors.Join(err, damageIn(filepath.Join(path, stateFile), cfg)))
 		}
 		content.Close()
 	}
+	cfg.Progress.end(stepSnapshots)
 	return store, nil
+}
+
+// damageIn says where a state file is damaged; nil when it can be read.
+func damageIn(path string, cfg *Config) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := machine.Read(f, machine.Options{Shard: cfg.Shard, Number: cfg.Number}); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }
 
 // checkLog reads every entry that will be applied, so that damage stops the start instead of the
 // running program, and a gap between snapshot and log is not taken for an empty history.
-func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore) error {
+func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore, progress *Progress) error {
 	first, err := logs.FirstIndex()
 	if err != nil {
 		return fmt.Errorf("log %s is damaged: %w", path, err)
@@ -203,7 +228,10 @@ func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore) err
 	if last == 0 && len(kept) > 0 && len(kept[0].Configuration.Servers) == 1 {
 		return fmt.Errorf("log %s is empty, and the newest snapshot ends at entry %d: entries are missing, restore the folder", path, covered)
 	}
-	for index := max(covered+1, first, 1); index <= last; index++ {
+	begin := max(covered+1, first, 1)
+	progress.begin(stepLog, "entries", int64(max(last+1, begin)-begin))
+	for index := begin; index <= last; index++ {
+		progress.reach(int64(index - begin))
 		var l raft.Log
 		if err := logs.GetLog(index, &l); err != nil {
 			return fmt.Errorf("log %s is damaged at entry %d: %w", path, index, err)
@@ -218,5 +246,6 @@ func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore) err
 			return fmt.Errorf("log %s is damaged at entry %d: %w", path, index, err)
 		}
 	}
+	progress.end(stepLog)
 	return nil
 }

@@ -25,8 +25,12 @@ func shake(t *testing.T, dialer, listener *stream, purpose string) (found probed
 	near, far := net.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		done <- listener.answer(far)
+		err := listener.answer(far)
+		if err == nil {
+			_, _ = far.Write([]byte{0}) // closed any earlier, the pipe would fail the dialer's last step
+		}
 		far.Close()
+		done <- err
 	}()
 	found, dialed = dialer.greet(near, purpose)
 	if dialed == nil && purpose == forRaft {

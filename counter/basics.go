@@ -5,12 +5,8 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"maps"
-	"os"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"headgate.example/lib/service"
 )
@@ -136,7 +132,7 @@ func answerHello(c *conn, args [][]byte) {
 }
 
 func (s *Server) roleWord() string {
-	if s.replica.Ready() == nil {
+	if !s.recovering.Load() && s.replica.Ready() == nil {
 		return "master"
 	}
 	return "slave"
@@ -225,43 +221,6 @@ func answerServerInfo(c *conn, args [][]byte) {
 		}
 	}
 	c.out.Bulk(text.String())
-}
-
-type infoSection struct {
-	name  string
-	pairs []string
-}
-
-func (s *Server) infoSections() []infoSection {
-	st := s.replica.Status()
-	count := func(n uint64) string { return strconv.FormatUint(n, 10) }
-	serving := "0"
-	if st.Serving {
-		serving = "1"
-	}
-	up := int(time.Since(s.started).Seconds())
-	return []infoSection{
-		{"Server", []string{
-			"redis_version", "7.0.0", "redis_mode", "standalone", "headgate_version", service.Version(),
-			"os", runtime.GOOS, "arch_bits", strconv.Itoa(strconv.IntSize), "process_id", strconv.Itoa(os.Getpid()),
-			"tcp_port", portOf(s.Addr()), "uptime_in_seconds", strconv.Itoa(up), "uptime_in_days", strconv.Itoa(up / 86400),
-		}},
-		{"Clients", []string{"connected_clients", strconv.Itoa(s.connections()), "maxclients", strconv.Itoa(s.cfg.Limits.Connections)}},
-		{"Stats", []string{
-			"total_connections_received", count(s.meter.accepted.Get()), "total_commands_processed", count(s.meter.requests.Get()),
-			"rejected_connections", count(s.meter.rejected.Get()), "refused_from_memory", count(s.meter.refused.Get()),
-			"protocol_errors", count(s.meter.malformed.Get()),
-		}},
-		{"Replication", []string{"role", s.roleWord(), "connected_slaves", strconv.Itoa(max(0, st.Voters-1))}},
-		{"Raft", []string{
-			"raft_state", strings.ToLower(st.State), "raft_serving", serving, "raft_voter", st.Voter, "raft_term", count(st.Term),
-			"raft_last_index", count(st.LastIndex), "raft_applied_index", count(st.Applied), "raft_voters", strconv.Itoa(st.Voters),
-			"raft_queued_commands", strconv.Itoa(st.Queued), "raft_groups_in_flight", strconv.Itoa(st.InFlight),
-			"raft_log_bytes_since_snapshot", strconv.FormatInt(st.LogBytes, 10), "raft_leader", st.Leader,
-		}},
-		{"Voters", voterPairs(st.Members)},
-		{"Shard", []string{"shard_name", s.cfg.Shard.Name, "shard_number", strconv.Itoa(s.cfg.Shard.Number)}},
-	}
 }
 
 func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }

@@ -22,6 +22,7 @@ type command struct {
 	change func(args [][]byte) ([]machine.Command, error)
 	reply  func(*resp.Writer, []machine.Result)
 	answer func(c *conn, args [][]byte)
+	early  bool // is answered while the shard is recovered
 }
 
 const maxNameBytes = 16

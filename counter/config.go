@@ -72,7 +72,7 @@ type LimitsConfig struct {
 	QueuedCommands int `yaml:"queued_commands"`
 	// GroupCommands share one log entry at most.
 	GroupCommands int `yaml:"group_commands"`
-	// SnapshotBytes of log are gathered between snapshots.
+	// SnapshotBytes of log are gathered between snapshots, or the last one's size if that is larger.
 	SnapshotBytes int64 `yaml:"snapshot_bytes"`
 	// MinFreeBytes of the disk; below it no new reservations or sales, below a quarter of it nothing. Two
 	// log files (32 MiB) and one are kept free in any case.

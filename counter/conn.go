@@ -173,8 +173,10 @@ func (c *conn) read() bool {
 		return false
 	}
 	err := c.in.Fill()
-	c.malformed(err)
-	_ = c.out.Flush() // only a protocol error wrote something
+	if err != nil {
+		c.malformed(err)
+		_ = c.out.Flush() // only a protocol error wrote something
+	}
 	return err == nil
 }
 
@@ -204,6 +206,8 @@ func (c *conn) request(args [][]byte) {
 		c.fail(errorReply(problem.RESPNoPerm, cmd.name+" needs the operator's password"))
 	case len(args) < cmd.args || cmd.most >= 0 && len(args) > cmd.most:
 		c.fail(errorReply(problem.RESPErr, "wrong number of arguments: "+cmd.usage))
+	case c.srv.recovering.Load() && !cmd.early:
+		c.fail(errorReply(problem.RESPTryAgain, "the counter is recovering: "+c.srv.recoveryText()))
 	case cmd == c.srv.reserve:
 		c.reserve(cmd, args)
 	case cmd.change != nil:

@@ -101,6 +101,14 @@ func (m *meter) watch(s *Server) {
 	gauge("headgate_counter_raft_applied_index", func() float64 { return float64(s.replica.Status().Applied) })
 	gauge("headgate_counter_queued_commands", func() float64 { return float64(s.replica.Status().Queued) })
 	gauge("headgate_counter_log_bytes_since_snapshot", func() float64 { return float64(s.replica.Status().LogBytes) })
+	for i, n := range (&machine.Totals{}).Named() {
+		gauge(fmt.Sprintf("headgate_counter_%s{state=%q}", n.Kind, n.State), func() float64 {
+			totals := s.replica.Totals()
+			return float64(totals.Named()[i].Count)
+		})
+	}
+	gauge("headgate_counter_sales", func() float64 { return float64(s.replica.Totals().Sales) })
+	gauge("headgate_counter_sales_from_backup", func() float64 { return float64(len(s.replica.Totals().FromBackup)) })
 	gauge("headgate_counter_wall_jump_seconds", func() float64 { return s.replica.Status().WallJump.Seconds() })
 }
 

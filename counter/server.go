@@ -27,6 +27,11 @@ type Server struct {
 	reserve  *command            // of commands
 	nextID   atomic.Int64
 	backups  backups
+	accepted chan error // accept's end
+
+	// recovering: replica is not there yet. It is set before this is cleared, and read only after.
+	recovering atomic.Bool
+	progress   *replica.Progress
 
 	mu       sync.Mutex // guards what follows; a leaf
 	conns    map[*conn]struct{}
@@ -50,9 +55,9 @@ func WithMonotonic(monotonic func() time.Duration) Option {
 // WithReplica changes anything about the log, such as making it fail.
 func WithReplica(change func(*replica.Config)) Option { return change }
 
-// Open recovers the shard from its data folder and binds the listener. The counter answers
-// -TRYAGAIN until it leads its shard, which a lone voter does within a moment. After an error nothing
-// stays open.
+// Open binds the listener and recovers the shard from its data folder. Meanwhile INFO and health tell how
+// far it has come, and everything else is answered -TRYAGAIN, as it is until the counter leads its shard,
+// which a lone voter does within a moment. After an error nothing stays open.
 func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*Server, error) {
 	if err := config.Check(&cfg); err != nil {
 		return nil, err
@@ -61,6 +66,8 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	s.reserve = s.commands["RESERVE"]
 	rc := cfg.replica(rt)
 	rc.OnGroup = s.meter.group
+	s.progress = replica.NewProgress(rt.Log)
+	rc.Progress = s.progress
 	for _, o := range opts {
 		o(&rc)
 	}
@@ -68,10 +75,15 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	if s.replica, err = replica.Open(rc); err != nil {
-		return nil, errors.Join(fmt.Errorf("counter shard %s: %w", cfg.Shard.Name, err), listener.Close())
-	}
 	s.listener = listener
+	s.recovering.Store(true)
+	s.rt.Health.Register("recovery", service.Required, s.recoveryHealth)
+	s.accepted = make(chan error, 1)
+	go func() { s.accepted <- s.accept() }()
+	if s.replica, err = replica.Open(rc); err != nil {
+		return nil, errors.Join(fmt.Errorf("counter shard %s: %w", cfg.Shard.Name, err), s.abandon())
+	}
+	s.recovering.Store(false)
 	s.meter.watch(s)
 	s.registerHealth()
 	return s, nil
@@ -124,6 +136,7 @@ func (s *Server) registerHealth() {
 			return st.ClockAlarm()
 		}
 	})
+	s.rt.Health.Register("backup", service.Degraded, s.backupHealth)
 	s.rt.Health.Register("voters", service.Degraded, func(context.Context) error {
 		var away []string
 		for _, m := range s.replica.Status().Members {
@@ -142,37 +155,33 @@ func (s *Server) registerHealth() {
 // voter is made leader, to whom clients are sent from then on; no new connections; those that are there finish the requests they have sent and are closed, at the latest
 // after drain_for; then the replica closes, which answers what is still in flight.
 func (s *Server) Run(ctx context.Context) error {
-	accepted := make(chan error, 1)
-	go func() { accepted <- s.accept() }()
 	s.rt.Log.Info("counter serves", "addr", s.Addr(), "shard", s.cfg.Shard.Name)
 	var failed error
 	select {
 	case <-ctx.Done():
 	case <-s.replica.Failed():
 		failed = fmt.Errorf("counter shard %s: %w", s.cfg.Shard.Name, s.replica.Err())
-	case failed = <-accepted:
-		accepted <- nil
+	case failed = <-s.accepted:
+		s.accepted <- nil
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Service.DrainFor)
 	defer cancel()
-	return errors.Join(failed, s.close(drain, accepted))
+	return errors.Join(failed, s.close(drain))
 }
 
 // Close stops a server whose Run was not called.
 func (s *Server) Close() error {
-	accepted := make(chan error, 1)
-	accepted <- nil
 	drain, cancel := context.WithTimeout(context.Background(), s.cfg.Service.DrainFor)
 	defer cancel()
-	return s.close(drain, accepted)
+	return s.close(drain)
 }
 
-func (s *Server) close(drain context.Context, accepted <-chan error) error {
+func (s *Server) close(drain context.Context) error {
 	if err := s.replica.HandOver(drain); err != nil {
 		s.rt.Log.Warn("stopping without a hand-over: the other voters elect a leader when this one is gone", "error", err)
 	}
 	closeErr := s.listener.Close()
-	<-accepted
+	<-s.accepted
 	s.mu.Lock()
 	s.draining = true
 	for c := range s.conns {

@@ -174,7 +174,18 @@ func (s *shard) client(ids ...string) *client.Client {
 
 // votes is how many of the voters that the leader lists have a vote and answer.
 func (s *shard) votes() int {
-	return strings.Count(s.ask("VOTERS"), `"votes" "1" "leads" "0" "reachable" "1"`) + strings.Count(s.ask("VOTERS"), `"votes" "1" "leads" "1" "reachable" "1"`)
+	list := s.voters()
+	return strings.Count(list, `"votes" "1" "leads" "0" "reachable" "1"`) + strings.Count(list, `"votes" "1" "leads" "1" "reachable" "1"`)
+}
+
+// voters is the leader's list of them; another one's may be older.
+func (s *shard) voters() string {
+	s.t.Helper()
+	list, err := askOnce(s.addr(s.leader()), "VOTERS")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return list
 }
 
 // buyers press without a pause until stop; each must get its unit, whatever happens to the voters.
@@ -233,7 +244,7 @@ func TestVotersHandOverChangeAndGrowWhileSelling(t *testing.T) {
 		t.Error("a running voter was bootstrapped again")
 	}
 	servicetest.Eventually(t, 10*time.Second, "the wiped voter is shown as away", func() bool {
-		return strings.Contains(s.ask("VOTERS"), `"leads" "0" "reachable" "0"`)
+		return strings.Contains(s.voters(), `"leads" "0" "reachable" "0"`)
 	})
 	if report := s.running[first].rt.Health.Check(t.Context()); report.Ready() {
 		t.Error("a wiped voter is ready")
@@ -261,7 +272,7 @@ func TestVotersHandOverChangeAndGrowWhileSelling(t *testing.T) {
 	}
 	more("after the leader was taken out")
 	stop()
-	if list := s.ask("VOTERS"); strings.Contains(list, `"`+leader+`"`) || strings.Contains(list, `"`+first+`"`) {
+	if list := s.voters(); strings.Contains(list, `"`+leader+`"`) || strings.Contains(list, `"`+first+`"`) {
 		t.Errorf("removed voters are still listed: %s", list)
 	}
 	if got := field(s.ask("SALE.INFO", "1"), "held"); got != fmt.Sprint(bought.Load()) {
@@ -377,6 +388,36 @@ func TestVoterChangesThatAreRefused(t *testing.T) {
 	s.stop(followers[0])
 	if got := s.ask("VOTER.REMOVE", followers[1]); !strings.Contains(got, "only 1 of 2 voters would answer") {
 		t.Errorf("removing the voter that the quorum needs: %s", got)
+	}
+}
+
+// A shard that began with one voter gets others without losing anything: its config names them, and the
+// log is told of each.
+func TestAloneGrowsToThree(t *testing.T) {
+	s := &shard{t: t, configs: make(map[string]counter.Config), clocks: make(map[string]time.Duration), running: make(map[string]*running), change: smallSegments}
+	for _, id := range []string{"c1", "c2", "c3"} {
+		s.configure(id)
+	}
+	alone := s.configs["c1"]
+	alone.Bootstrap, alone.Voters = true, nil
+	first := start(t, alone)
+	socket := dial(t, first.Addr())
+	socket.open("1", 10, 1)
+	order := socket.reserve("1", "u1", 1, "k")
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.start("c1", "c2", "c3")
+	s.leader()
+	for _, id := range []string{"c2", "c3"} {
+		if got := s.ask("VOTER.ADD", id, s.configs[id].RaftListen, s.addr(id)); got != "+OK" {
+			t.Fatal(got)
+		}
+	}
+	servicetest.Eventually(t, 20*time.Second, "three voters", func() bool { return s.votes() == 3 })
+	s.stop("c1")
+	if got := s.ask("RESERVE", "1", "u1", "1", "k"); !strings.Contains(got, `"already" "`+order) {
+		t.Errorf("the first voter's order at the others: %s", got)
 	}
 }
 

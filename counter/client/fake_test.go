@@ -96,9 +96,11 @@ func (f *fake) serve(nc net.Conn) {
 			if reply == hangUp {
 				return
 			}
-			if reply != silence {
-				_, _ = io.WriteString(nc, reply)
+			if reply == silence { // from now on, as a paused process
+				_, _ = io.Copy(io.Discard, nc)
+				return
 			}
+			_, _ = io.WriteString(nc, reply)
 		}
 	}
 }

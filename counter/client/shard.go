@@ -27,6 +27,9 @@ const (
 const (
 	firstPause = 5 * time.Millisecond
 	maxPause   = 100 * time.Millisecond
+	// attemptShare of a call's time is given to one attempt when there is another voter to ask: one that
+	// hangs, paused or cut off, must not take it all.
+	attemptShare = 2
 )
 
 // shard is one shard of the counter: the nodes of its voters, one of which leads.
@@ -60,13 +63,24 @@ func (s *shard) password(r role) config.Secret {
 func (s *shard) node(r role) *node {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.lockedNode(s.leader, r)
+}
+
+// nodeAt gives the node at an address.
+func (s *shard) nodeAt(address string, r role) *node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lockedNode(address, r)
+}
+
+func (s *shard) lockedNode(address string, r role) *node {
 	if s.password(r) == s.password(buyer) {
 		r = buyer // one password, one set of connections
 	}
-	key := nodeKey{s.leader, r}
+	key := nodeKey{address, r}
 	n := s.nodes[key]
 	if n == nil {
-		n = &node{address: s.leader, password: s.password(r), cfg: s.cfg, base: s.base}
+		n = &node{address: address, password: s.password(r), cfg: s.cfg, base: s.base}
 		s.nodes[key] = n
 	}
 	return n
@@ -82,12 +96,20 @@ func (s *shard) moved(from, to string) {
 	}
 }
 
-// away turns to the next voter after one that does not answer.
-func (s *shard) away(from string) {
+// away turns to the next voter after one that does not lead, but rather not to one that was silent just
+// now.
+func (s *shard) away(from, silent string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.leader == from {
-		s.leader = s.Addresses[(slices.Index(s.Addresses, from)+1)%len(s.Addresses)]
+	if s.leader != from {
+		return
+	}
+	at := slices.Index(s.Addresses, from)
+	for range s.Addresses {
+		at = (at + 1) % len(s.Addresses)
+		if s.leader = s.Addresses[at]; s.leader != silent {
+			return
+		}
 	}
 }
 
@@ -115,6 +137,7 @@ func (s *shard) do(ctx context.Context, r role, e effect, command ...string) (ru
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	uncertain := false // some attempt may have been carried out
+	silent := ""       // the address that did not answer last
 	pause := firstPause
 	for {
 		n := s.node(r)
@@ -131,10 +154,15 @@ func (s *shard) do(ctx context.Context, r role, e effect, command ...string) (ru
 			return message, fmt.Errorf("%w: shard %s: an attempt before this answer is in doubt: %v", ErrUnknown, s.Name, v.final)
 		case v.final != nil:
 			return message, v.final
+		case v.movedTo != "" && v.movedTo == silent:
+			// It has not heard yet of that one's end: ask it again in a moment.
 		case v.movedTo != "":
 			s.moved(n.address, v.movedTo)
 		case v.away:
-			s.away(n.address)
+			if v.silent {
+				silent = n.address
+			}
+			s.away(n.address, silent)
 		}
 		if !rest(ctx, pause) {
 			return message, s.gaveUp(ctx, uncertain, err)
@@ -154,7 +182,16 @@ func (s *shard) attempt(ctx context.Context, n *node, command []string) (rueidis
 	if err != nil {
 		return rueidis.RedisMessage{}, err
 	}
-	return conn.Do(ctx, conn.B().Arbitrary(command...).Build()).ToMessage()
+	if len(s.Addresses) > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.cfg.Timeout/attemptShare)
+		defer cancel()
+	}
+	message, err := conn.Do(ctx, conn.B().Arbitrary(command...).Build()).ToMessage()
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = &noReplyError{err}
+	}
+	return message, err
 }
 
 func (s *shard) gaveUp(ctx context.Context, uncertain bool, last error) error {
@@ -167,6 +204,12 @@ func (s *shard) gaveUp(ctx context.Context, uncertain bool, last error) error {
 	}
 	return fmt.Errorf("%w: shard %s: %w", outcome, s.Name, last)
 }
+
+// noReplyError is an attempt whose own time ended before an answer came.
+type noReplyError struct{ err error }
+
+func (e *noReplyError) Error() string { return "no answer: " + e.err.Error() }
+func (e *noReplyError) Unwrap() error { return e.err }
 
 // rest waits before the next attempt; false when there is no time for one.
 func rest(ctx context.Context, pause time.Duration) bool {
@@ -186,6 +229,7 @@ type verdict struct {
 	uncertain bool   // it may have been carried out
 	movedTo   string // repeat there
 	away      bool   // repeat at another voter
+	silent    bool   // this one does not answer at all
 }
 
 func judge(ctx context.Context, err error) verdict {
@@ -196,15 +240,18 @@ func judge(ctx context.Context, err error) verdict {
 		return judgeReply(reply.Error())
 	}
 	var notConnected *dialError
+	var noReply *noReplyError
 	switch {
 	case errors.Is(err, errClosed):
 		return verdict{final: fmt.Errorf("%w: %w", ErrUnavailable, err)}
 	case errors.As(err, &notConnected):
-		return verdict{away: true}
+		return verdict{away: true, silent: true}
+	case errors.As(err, &noReply):
+		return verdict{uncertain: true, away: true, silent: true}
 	case ctx.Err() == nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
 		return verdict{} // another caller's context ended while the connection was made for all
 	}
-	return verdict{uncertain: true, away: ctx.Err() == nil}
+	return verdict{uncertain: true, away: true, silent: true}
 }
 
 // judgeReply reads an error reply by its first word. rueidis has taken ERR off.

@@ -66,17 +66,6 @@ func (s *State) Recover(o RecoverOptions) (Recovered, error) {
 // part 1 of 2 has come, as older programs read it too; but no restore has an empty digest.
 func (sl *saleState) recovered() bool { return sl.restoring() && sl.head == digest{} }
 
-// RecoveredSales lists the sales that wait for SALE.RESTORE since they come from a backup, by id.
-func (s *State) RecoveredSales() (ids []string) {
-	for _, sl := range s.active {
-		if sl.recovered() {
-			ids = append(ids, sl.terms.ID)
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
 // dropSale takes a sale away as if it had never been known, with all its orders.
 func (s *State) dropSale(sl *saleState) {
 	ids := make([]sale.OrderID, 0, sl.ids.live)

@@ -38,8 +38,8 @@ func TestRecoveredSaleStandsStill(t *testing.T) {
 	sh.want(Command{Kind: Abort, Order: aborted.Order}, CodeReleased)
 	before, _ := sh.s.Audit("a", 0)
 	done := sh.recovered(RecoverOptions{})
-	if !slices.Equal(done.Stopped, []string{"a"}) || !slices.Equal(sh.s.RecoveredSales(), done.Stopped) {
-		t.Errorf("stopped %v, recovered %v", done.Stopped, sh.s.RecoveredSales())
+	if !slices.Equal(done.Stopped, []string{"a"}) || !slices.Equal(sh.s.Totals().FromBackup, done.Stopped) {
+		t.Errorf("stopped %v, recovered %v", done.Stopped, sh.s.Totals().FromBackup)
 	}
 	if ahead := done.Floor.IDMillis() + sale.EpochMillis - sh.wall; ahead < MaxIDAheadMillis {
 		t.Errorf("the floor is %d ms ahead", ahead)
@@ -94,7 +94,7 @@ func TestRecoveredSaleIsRebuilt(t *testing.T) {
 		sh.want(Command{Kind: RestoreSale, Restore: r}, CodeOK)
 		sh.reopen()
 	}
-	if got := sh.info("a"); got.Confirmed != 6 || got.Held != 0 || got.Available != 4 || !got.Paused || len(sh.s.RecoveredSales()) != 0 {
+	if got := sh.info("a"); got.Confirmed != 6 || got.Held != 0 || got.Available != 4 || !got.Paused || len(sh.s.Totals().FromBackup) != 0 {
 		t.Errorf("rebuilt: %+v", got)
 	}
 	for _, id := range []sale.OrderID{dropped, held} {
@@ -113,8 +113,8 @@ func TestRecoverComplete(t *testing.T) {
 	sh.open(terms("a", 10, 4))
 	held := sh.reserve("a", "u1", "", 1)
 	done := sh.recovered(RecoverOptions{Complete: true})
-	if len(done.Stopped) != 1 || len(sh.s.RecoveredSales()) != 0 {
-		t.Errorf("%+v, %v", done, sh.s.RecoveredSales())
+	if len(done.Stopped) != 1 || len(sh.s.Totals().FromBackup) != 0 {
+		t.Errorf("%+v, %v", done, sh.s.Totals().FromBackup)
 	}
 	if got := sh.reserve("a", "u2", "", 1); got.Code != CodePaused {
 		t.Errorf("RESERVE: %+v", got)

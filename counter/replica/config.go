@@ -34,8 +34,8 @@ type Config struct {
 
 	MaxQueued       int           // commands waiting for the log; beyond it ErrBusy. Default 65536
 	MaxGroup        int           // commands in one log entry. Default 2048
-	InFlight        int           // log entries written and not applied yet. Default 2
-	SnapshotBytes   int64         // log bytes between snapshots. Default 64 MiB
+	InFlight        int           // log entries proposed and not being applied yet. Default 2; 1 for a lone voter
+	SnapshotBytes   int64         // log bytes between snapshots, or the size of the last one if larger. Default 64 MiB
 	SnapshotEntries int64         // log entries between snapshots. Default 200000
 	TrailingLogs    int           // entries kept behind a snapshot, for voters that lag. Default 10240; alone 128
 	SegmentBytes    int           // size of a log file. Default 16 MiB
@@ -51,6 +51,8 @@ type Config struct {
 	Monotonic func() time.Duration
 	// OnGroup is told of each group of commands that was applied, and how long that took.
 	OnGroup func(commands int, took time.Duration)
+	// Progress is told how recovery comes along. Default: one that only logs.
+	Progress *Progress
 	// WrapLog lets tests make the log fail.
 	WrapLog func(raft.LogStore) raft.LogStore
 }
@@ -76,6 +78,9 @@ func (c *Config) setDefaults() error {
 	}
 	orInt(&c.MaxQueued, 65536)
 	orInt(&c.MaxGroup, 2048)
+	if c.alone() { // a second entry would be written before raft looks at the first one's fate
+		orInt(&c.InFlight, 1)
+	}
 	orInt(&c.InFlight, 2)
 	orInt(&c.SnapshotBytes, 64<<20)
 	orInt(&c.SnapshotEntries, 200_000)
@@ -88,6 +93,9 @@ func (c *Config) setDefaults() error {
 	orInt(&c.TickEvery, 20*time.Millisecond)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Progress == nil {
+		c.Progress = NewProgress(c.Log)
 	}
 	if c.Now == nil {
 		c.Now = time.Now

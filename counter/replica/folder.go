@@ -157,7 +157,9 @@ func openSnapshots(cfg *Config) (*raft.FileSnapshotStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing snapshots: %w", err)
 	}
-	for _, e := range entries {
+	cfg.Progress.begin(stepSnapshots, "snapshots", int64(len(entries)))
+	for i, e := range entries {
+		cfg.Progress.reach(int64(i))
 		path := filepath.Join(folder, e.Name())
 		if strings.HasSuffix(e.Name(), ".tmp") {
 			if err := os.RemoveAll(path); err != nil {
@@ -171,12 +173,13 @@ func openSnapshots(cfg *Config) (*raft.FileSnapshotStore, error) {
 		}
 		content.Close()
 	}
+	cfg.Progress.end(stepSnapshots)
 	return store, nil
 }
 
 // checkLog reads every entry that will be applied, so that damage stops the start instead of the
 // running program, and a gap between snapshot and log is not taken for an empty history.
-func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore) error {
+func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore, progress *Progress) error {
 	first, err := logs.FirstIndex()
 	if err != nil {
 		return fmt.Errorf("log %s is damaged: %w", path, err)
@@ -203,7 +206,10 @@ func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore) err
 	if last == 0 && len(kept) > 0 && len(kept[0].Configuration.Servers) == 1 {
 		return fmt.Errorf("log %s is empty, and the newest snapshot ends at entry %d: entries are missing, restore the folder", path, covered)
 	}
-	for index := max(covered+1, first, 1); index <= last; index++ {
+	begin := max(covered+1, first, 1)
+	progress.begin(stepLog, "entries", int64(max(last+1, begin)-begin))
+	for index := begin; index <= last; index++ {
+		progress.reach(int64(index - begin))
 		var l raft.Log
 		if err := logs.GetLog(index, &l); err != nil {
 			return fmt.Errorf("log %s is damaged at entry %d: %w", path, index, err)
@@ -218,5 +224,6 @@ func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore) err
 			return fmt.Errorf("log %s is damaged at entry %d: %w", path, index, err)
 		}
 	}
+	progress.end(stepLog)
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -38,6 +39,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	for _, l := range logs {
 		f.Apply(l)
 	}
+	f.r.noteApplying()
 	return make([]any, len(logs))
 }
 
@@ -74,13 +76,13 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	f.r.logBytes.Store(0)
 	f.r.logEntries.Store(0)
 	_, reserve := f.r.cfg.reserves()
-	return &persister{snapshot: f.r.state.Snapshot(), dir: f.r.cfg.Dir, reserve: reserve}, nil
+	return &persister{snapshot: f.r.state.Snapshot(), size: &f.r.snapshotBytes, dir: f.r.cfg.Dir, reserve: reserve}, nil
 }
 
 // Restore implements raft.FSM.
 func (f *fsm) Restore(from io.ReadCloser) error {
 	defer from.Close()
-	state, err := machine.Read(from, f.r.machineOptions())
+	state, err := machine.Read(&counted{Reader: from, progress: f.r.cfg.Progress}, f.r.machineOptions())
 	if err != nil {
 		f.restoreErr = err
 		return err
@@ -94,13 +96,14 @@ func (f *fsm) Restore(from io.ReadCloser) error {
 // persister writes one snapshot.
 type persister struct {
 	snapshot *machine.Snapshot
-	dir      string // the data folder
-	reserve  int64  // bytes of the disk that are the log's
+	size     *atomic.Int64 // of the last one written
+	dir      string        // the data folder
+	reserve  int64         // bytes of the disk that are the log's
 }
 
 // Persist implements raft.FSMSnapshot.
 func (p *persister) Persist(sink raft.SnapshotSink) error {
-	_, err := p.snapshot.WriteTo(&reservingWriter{w: sink, dir: p.dir, reserve: p.reserve})
+	size, err := p.snapshot.WriteTo(&reservingWriter{w: sink, dir: p.dir, reserve: p.reserve})
 	if err == nil {
 		err = sink.Close()
 	}
@@ -108,6 +111,7 @@ func (p *persister) Persist(sink raft.SnapshotSink) error {
 		err = fmt.Errorf("writing snapshot %s: %w", sink.ID(), err)
 		return errors.Join(err, discard(sink, filepath.Join(p.dir, snapFolder, sink.ID()+".tmp")))
 	}
+	p.size.Store(size)
 	return nil
 }
 

@@ -89,6 +89,7 @@ func (r *Replica) takeOffice() {
 
 func (r *Replica) beginTenure() {
 	r.noteApplied(r.raft.AppliedIndex())
+	r.endApplying()
 	r.stateMu.RLock()
 	served := r.state.Served()
 	r.stateMu.RUnlock()

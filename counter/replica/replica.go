@@ -42,9 +42,15 @@ type Replica struct {
 	leaving  bool       // under office: no tenure begins
 	retake   chan struct{}
 
+	// The last step of recovery.
+	applying           atomic.Bool
+	applyFrom, applyTo uint64 // set before the loops begin
+
 	logBytes   atomic.Int64 // applied since the last snapshot
 	logEntries atomic.Int64
-	disk       atomic.Int64 // a diskState
+	// snapshotBytes is the size of the last snapshot this process wrote.
+	snapshotBytes atomic.Int64
+	disk          atomic.Int64 // a diskState
 
 	failure    atomic.Pointer[error]
 	failed     chan struct{} // closed with failure
@@ -117,7 +123,7 @@ func (r *Replica) startRaft() error {
 	if err := r.dropCovered(snapshots); err != nil {
 		return err
 	}
-	if err := checkLog(r.logDir(), r.wal, snapshots); err != nil {
+	if err := checkLog(r.logDir(), r.wal, snapshots, r.cfg.Progress); err != nil {
 		return err
 	}
 	if err := r.openTransport(); err != nil {
@@ -126,6 +132,9 @@ func (r *Replica) startRaft() error {
 	rc := r.cfg.raftConfig(r.id.Voter, r.cfg.alone())
 	if err := r.bootstrap(rc, logs, snapshots); err != nil {
 		return err
+	}
+	if kept, err := snapshots.List(); err == nil && len(kept) > 0 {
+		r.cfg.Progress.begin(stepLoad, "bytes", kept[0].Size)
 	}
 	machineFSM := &fsm{r: r}
 	started, err := guardPanic(func() (*raft.Raft, error) { return raft.NewRaft(rc, machineFSM, logs, r.wal, snapshots, r.trans) })
@@ -138,7 +147,9 @@ func (r *Replica) startRaft() error {
 		return fmt.Errorf("recovering from %s: %w", r.cfg.Dir, err)
 	}
 	r.raft = started
+	r.cfg.Progress.end(stepLoad)
 	r.noteApplied(started.AppliedIndex())
+	r.beginApplying()
 	if r.net != nil {
 		r.net.serve(voteAfter)
 	}

@@ -43,7 +43,8 @@ func (r *Replica) upkeepLoop() {
 		select {
 		case <-tick.C:
 			r.checkDisk()
-			if r.logBytes.Load() >= r.cfg.SnapshotBytes || r.logEntries.Load() >= r.cfg.SnapshotEntries {
+			// As much log as the last snapshot took: else a large state would be written again and again.
+			if r.logBytes.Load() >= max(r.cfg.SnapshotBytes, r.snapshotBytes.Load()) || r.logEntries.Load() >= r.cfg.SnapshotEntries {
 				if err := r.Snapshot(); err != nil {
 					r.cfg.Log.Error("the counter could not take a snapshot; the log grows", "error", err)
 				}

@@ -168,8 +168,14 @@ func (s *stream) admit(c *wireConn) {
 	}
 }
 
-var errProbe = errors.New("that was all")
+var errNotForRaft = errors.New("the connection goes no further")
 
+// refuse says why, and never lets the connection through.
+func refuse(c net.Conn, reason string) error {
+	return errors.Join(errNotForRaft, writeLine(c, "-"+reason))
+}
+
+// answer is nil only for a voter that has shown the secret.
 func (s *stream) answer(c net.Conn) error {
 	_ = c.SetDeadline(time.Now().Add(handshakeTimeout)) // a failure shows at the next read
 	hello, err := readLine(c)
@@ -178,14 +184,14 @@ func (s *stream) answer(c net.Conn) error {
 	}
 	words := strings.Split(hello, " ")
 	if len(words) != 8 || strings.Join(words[:2], " ") != greeting {
-		return writeLine(c, "-not a voter of this version")
+		return refuse(c, "not a voter of this version")
 	}
 	purpose, shard, number, from, folder := words[2], words[3], words[4], words[5], words[6]
 	if shard != s.self.shard || number != strconv.Itoa(s.self.number) {
-		return errors.Join(writeLine(c, fmt.Sprintf("-this is shard %s, number %d", s.self.shard, s.self.number)), errProbe)
+		return refuse(c, fmt.Sprintf("this is shard %s, number %d", s.self.shard, s.self.number))
 	}
 	if known := s.self.folderOf(from); purpose == forRaft && known != "" && known != folder {
-		return errors.Join(writeLine(c, "-voter "+from+" has another folder than the log knows: a wiped voter returns under a new id"), errProbe)
+		return refuse(c, "voter "+from+" has another folder than the log knows: a wiped voter returns under a new id")
 	}
 	last, applied := s.self.log()
 	told := fmt.Sprintf("%s %s %s %d %d %d %s", greeting, s.self.id, s.self.folder, last, applied, s.self.wall(), rand.Text())
@@ -193,7 +199,7 @@ func (s *stream) answer(c net.Conn) error {
 		return err
 	}
 	if purpose != forRaft {
-		return errProbe
+		return errNotForRaft
 	}
 	proof, err := readLine(c)
 	if err != nil {
@@ -290,10 +296,11 @@ func (s *stream) greet(c net.Conn, purpose string) (probed, error) {
 		return probed{}, fmt.Errorf("not a voter: %w", err)
 	}
 	found.last, found.applied, found.wall = last, applied, wall
-	if purpose == forRaft {
-		if err := writeLine(c, s.proof("dialer", hello, told)); err != nil {
-			return probed{}, err
-		}
+	if purpose != forRaft {
+		return found, nil // it is closed now
+	}
+	if err := writeLine(c, s.proof("dialer", hello, told)); err != nil {
+		return probed{}, err
 	}
 	return found, c.SetDeadline(time.Time{})
 }

@@ -5,7 +5,7 @@
 // counter on this machine, runs redis-benchmark against both in turn, and prints the medians of the
 // ratios of alternating pairs as `name: value` lines, with the absolute figures beside them:
 //
-//	counterbench [-counter FILE] [-pairs 7] [-run 1s] [-only refuse,durable,replicated,memory]
+//	counterbench [-counter FILE] [-pairs 7] [-run 1s] [-only refuse,durable,replicated,memory,failover]
 //
 // Both are stopped and their files removed at the end. It needs redis-server and redis-benchmark.
 package main
@@ -35,6 +35,7 @@ type options struct {
 	pairs   int           // of alternating runs for each figure
 	run     time.Duration // about how long each run takes
 	holds   int           // for memory and recovery
+	kills   int           // for failover
 	within  time.Duration // for everything
 }
 
@@ -48,6 +49,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&o.pairs, "pairs", 7, "alternating pairs of runs for each figure")
 	flags.DurationVar(&o.run, "run", time.Second, "about how long each run takes")
 	flags.IntVar(&o.holds, "holds", 1_000_000, "holds for the figures of memory and recovery")
+	flags.IntVar(&o.kills, "kills", 20, "how often the leader of three voters is killed")
 	flags.DurationVar(&o.within, "within", 10*time.Minute, "give up after this time")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -75,6 +77,7 @@ func suites() []suite {
 		{"durable", durable},
 		{"replicated", replicated},
 		{"memory", memory},
+		{"failover", failover},
 	}
 }
 
@@ -105,8 +108,8 @@ func measure(ctx context.Context, o *options, stdout, stderr io.Writer) (err err
 			return fmt.Errorf("%w (make bin/counter builds the counter; Redis comes with the package redis)", err)
 		}
 	}
-	if o.pairs < 1 || o.run < 10*time.Millisecond || o.holds < 1000 {
-		return errors.New("want at least 1 pair, 10ms a run, 1000 holds")
+	if o.pairs < 1 || o.run < 10*time.Millisecond || o.holds < 1000 || o.kills < 1 {
+		return errors.New("want at least 1 pair, 10ms a run, 1000 holds, 1 kill")
 	}
 	wanted := suiteNames()
 	if o.only != "" {

@@ -105,6 +105,9 @@ func (s *server) ask(request ...string) (string, error) {
 // must is ask for what cannot fail.
 func (s *server) must(request ...string) error {
 	reply, err := s.ask(request...)
+	if err != nil && (strings.HasPrefix(err.Error(), "TRYAGAIN") || strings.HasPrefix(err.Error(), "MOVED")) {
+		return fmt.Errorf("%w: %w", errNoLeader, err)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", s.name, strings.Join(request[:min(2, len(request))], " "), err)
 	}

@@ -25,11 +25,11 @@ const backupTimeout = client.MaxTimeout
 func (p *program) counterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "counter",
-		Short: "Back up a shard of the counter, and bring one back",
+		Short: "See and change the voters of the counter's shards; back a shard up, and bring one back",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.backupCommand(), p.restoreCommand())
+	cmd.AddCommand(p.votersCommand(), p.addVoterCommand(), p.removeVoterCommand(), p.backupCommand(), p.restoreCommand())
 	return cmd
 }
 

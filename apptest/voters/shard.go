@@ -1,0 +1,273 @@
+package voters
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Shard is the voters of one shard, each a process.
+type Shard struct {
+	Voters []*Voter
+	links  *links
+	binary string
+	folder string
+}
+
+// Voter is one of them.
+type Voter struct {
+	ID     string
+	Client string // host:port of RESP
+	Raft   string // host:port where the others reach it: the proxy
+	listen string // host:port where it listens for them
+	folder string
+	config string
+	log    string
+	shard  *Shard
+	cmd    *exec.Cmd
+	done   chan struct{} // nil when it was never started
+}
+
+// New configures so many voters in a folder and begins their log. None runs yet.
+func New(binary, folder string, count int) (_ *Shard, err error) {
+	s := &Shard{links: newLinks(), binary: binary}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	s.folder = folder
+	for i := range count {
+		if err := s.place(fmt.Sprintf("c%d", i+1)); err != nil {
+			return nil, err
+		}
+	}
+	for _, v := range s.Voters {
+		if err := v.configure(s.Voters); err != nil {
+			return nil, err
+		}
+	}
+	if out, err := exec.Command(binary, "--bootstrap", "--config", s.Voters[0].config).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("bootstrapping: %w\n%s", err, out)
+	}
+	return s, nil
+}
+
+// Newcomer configures one more voter, which the others do not know yet.
+func (s *Shard) Newcomer(id string) (*Voter, error) {
+	if err := s.place(id); err != nil {
+		return nil, err
+	}
+	v := s.Voters[len(s.Voters)-1]
+	return v, v.configure(s.Voters)
+}
+
+// place gives a voter its ports, and opens the proxy before its raft port.
+func (s *Shard) place(id string) error {
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	v := &Voter{ID: id, Client: ports[0], Raft: ports[2], listen: ports[1], shard: s}
+	v.folder, v.config, v.log = filepath.Join(s.folder, id), filepath.Join(s.folder, id+".yaml"), filepath.Join(s.folder, id+".log")
+	s.Voters = append(s.Voters, v)
+	return s.links.door(v.Raft, id, v.listen)
+}
+
+func (v *Voter) configure(all []*Voter) error {
+	var list strings.Builder
+	for _, each := range all {
+		fmt.Fprintf(&list, "  - {id: %s, raft: %q, client: %q}\n", each.ID, each.Raft, each.Client)
+	}
+	text := fmt.Sprintf("service: {admin: '', log_format: text, drain_for: 5s}\nlisten: %s\nraft_listen: %s\nraft_secret: %s\ndata_dir: %s\nvoter_id: %s\nvoters:\n%s",
+		v.Client, v.listen, "the voters' secret", v.folder, v.ID, list.String())
+	return os.WriteFile(v.config, []byte(text), 0o600)
+}
+
+// freePorts lie below those that the system gives to clients, so that a killed voter finds its port free.
+func freePorts(count int) ([]string, error) {
+	const low, high, tries = 18_000, 32_000, 1000
+	var found []string
+	for range tries {
+		if len(found) == count {
+			return found, nil
+		}
+		address := fmt.Sprintf("127.0.0.1:%d", low+rand.IntN(high-low))
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		defer listener.Close() // all are held until all are found, so that they differ
+		found = append(found, address)
+	}
+	return nil, errors.New("no free ports")
+}
+
+// Start starts every voter and waits for a leader.
+func (s *Shard) Start(ctx context.Context) error {
+	for _, v := range s.Voters {
+		if err := v.Start(); err != nil {
+			return err
+		}
+	}
+	_, err := s.Leader(ctx)
+	return err
+}
+
+// Close ends all processes at once, and the network.
+func (s *Shard) Close() {
+	for _, v := range s.Voters {
+		v.Kill()
+	}
+	s.links.close()
+}
+
+// Start starts a voter that does not run.
+func (v *Voter) Start() error {
+	log, err := os.OpenFile(v.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	v.cmd = exec.Command(v.shard.binary, "--config", v.config)
+	v.cmd.Stdout, v.cmd.Stderr = log, log
+	v.cmd.SysProcAttr = processAttributes()
+	started := make(chan error)
+	done := make(chan struct{})
+	cmd := v.cmd
+	go func() {
+		// The kernel ends the process when the thread that started it ends: keep that thread until then.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(done)
+		defer log.Close()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // a kill is how it ends
+		}
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	v.done = done
+	return nil
+}
+
+// Kill ends the voter with kill -9.
+func (v *Voter) Kill() {
+	if v.done == nil {
+		return
+	}
+	_ = v.cmd.Process.Kill()
+	<-v.done
+	v.done = nil
+}
+
+// Stop ends it gently.
+func (v *Voter) Stop() {
+	_ = v.cmd.Process.Signal(syscall.SIGTERM)
+	<-v.done
+	v.done = nil
+}
+
+// Pause stops the process where it is; Resume lets it go on.
+func (v *Voter) Pause() error { return v.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (v *Voter) Resume() error { return v.cmd.Process.Signal(syscall.SIGCONT) }
+
+// CutOff cuts the voter off from the others, both ways, or mends it. Clients still reach it.
+func (v *Voter) CutOff(cut bool) {
+	for _, other := range v.shard.Voters {
+		if other != v {
+			v.shard.links.set(v.ID, other.ID, cut)
+			v.shard.links.set(other.ID, v.ID, cut)
+		}
+	}
+}
+
+// Running reports whether the voter was started and not ended since.
+func (v *Voter) Running() bool { return v.done != nil }
+
+// Log is the end of what the voter printed.
+func (v *Voter) Log() string {
+	const most = 8 << 10
+	text, err := os.ReadFile(v.log)
+	if err != nil {
+		return err.Error()
+	}
+	return "--- log of " + v.ID + ":\n" + string(text[max(0, len(text)-most):])
+}
+
+const (
+	askFor   = 300 * time.Millisecond
+	askEvery = 20 * time.Millisecond
+)
+
+// serves asks a voter whether it leads and answers.
+func (v *Voter) serves() bool {
+	c, err := Dial(v.Client, askFor)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_, err = c.Do(askFor, "SALE.INFO", "nothing")
+	return err == nil
+}
+
+// Leader waits for the voter that serves.
+func (s *Shard) Leader(ctx context.Context) (*Voter, error) {
+	tick := time.NewTicker(askEvery)
+	defer tick.Stop()
+	for {
+		for _, v := range s.Voters {
+			if v.Running() && v.serves() {
+				return v, nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no leader: %w", ctx.Err())
+		}
+	}
+}
+
+// Do asks the leader, whoever it is, until it answers; for commands that may be repeated.
+func (s *Shard) Do(ctx context.Context, args ...string) (any, error) {
+	for {
+		v, err := s.Leader(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c, err := Dial(v.Client, askFor)
+		if err != nil {
+			continue
+		}
+		reply, err := c.Do(5*time.Second, args...)
+		c.Close()
+		if errors.Is(err, ReplyError("MOVED")) || errors.Is(err, ReplyError("TRYAGAIN")) {
+			continue
+		}
+		return reply, err
+	}
+}
+
+// OpenSale opens a sale that sells at once.
+func (s *Shard) OpenSale(ctx context.Context, id string, stock, limit int) error {
+	terms := fmt.Sprintf(`{"id":%q,"revision":1,"stock":%d,"limit":%d,"opens_at":1767225600000,"hold_for_ms":600000,"retain_for_ms":86400000,"shards":["s1"],"ring":{"partitions":271,"replicas":100,"load":1.05}}`, id, stock, limit)
+	if _, err := s.Do(ctx, "SALE.OPEN", terms); err != nil {
+		return err
+	}
+	_, err := s.Do(ctx, "SALE.RESUME", id, "2")
+	return err
+}

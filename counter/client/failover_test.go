@@ -1,0 +1,67 @@
+package client_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"headgate.example/counter/client"
+)
+
+// threeVoters is a client of these voters, of which the first is asked first.
+func threeVoters(t *testing.T, timeout time.Duration, voters ...*fake) *client.Client {
+	t.Helper()
+	cfg := clientConfig(voters[0].addr())
+	cfg.Timeout = timeout
+	for _, v := range voters[1:] {
+		cfg.Shards[0].Addresses = append(cfg.Shards[0].Addresses, v.addr())
+	}
+	return open(t, cfg)
+}
+
+// A leader that is paused or cut off answers nothing. The others still name it for a moment, have no
+// leader for another, and then there is a new one: one call sees it through, and the next ones find the
+// new leader at once.
+func TestSilentLeaderIsReplacedWithinOneCall(t *testing.T) {
+	paused := newFake(t, always(silence))
+	next := newFake(t, inOrder("-MOVED 0 "+paused.addr()+"\r\n", "-MOVED 0 "+paused.addr()+"\r\n", "-TRYAGAIN no leader serves yet\r\n", reserved))
+	other := newFake(t, always("-MOVED 0 "+next.addr()+"\r\n"))
+	c := threeVoters(t, 4*time.Second, paused, next, other)
+	for range 3 {
+		if r, err := c.Reserve(t.Context(), "1", "u", 1, "k"); err != nil || r.Code != client.CodeReserved {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	if n := paused.count(); n != 1 {
+		t.Errorf("the silent leader was asked %d times", n)
+	}
+}
+
+// What a call was told decides what its caller is told.
+func TestOutcomesWhileThereIsNoLeader(t *testing.T) {
+	const tryAgain, unknown = "-TRYAGAIN no leader serves yet\r\n", "-UNKNOWN leadership lost while committing log\r\n"
+	for _, c := range []struct {
+		name   string
+		first  func([]string) string // of the voter that is asked first; the others have no leader
+		change error
+		read   error
+	}{
+		{"never accepted", always(tryAgain), client.ErrUnavailable, client.ErrUnavailable},
+		{"leadership lost in flight", inOrder(unknown, tryAgain), client.ErrUnknown, client.ErrUnavailable},
+		{"no answer", always(silence), client.ErrUnknown, client.ErrUnavailable},
+		{"cut in the middle", always(hangUp), client.ErrUnknown, client.ErrUnavailable},
+		{"busy after doubt", inOrder(unknown, "-BUSY\r\n"), client.ErrUnknown, client.ErrUnavailable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			shard := threeVoters(t, 300*time.Millisecond, newFake(t, c.first), newFake(t, always(tryAgain)), newFake(t, always(tryAgain)))
+			if _, err := shard.Abort(t.Context(), 4194304, "test"); !errors.Is(err, c.change) {
+				t.Errorf("a change: %v, want %v", err, c.change)
+			}
+			shard = threeVoters(t, 300*time.Millisecond, newFake(t, c.first), newFake(t, always(tryAgain)), newFake(t, always(tryAgain)))
+			if _, err := shard.Order(t.Context(), 4194304); !errors.Is(err, c.read) && !strings.Contains(c.name, "busy") {
+				t.Errorf("a read: %v, want %v", err, c.read)
+			}
+		})
+	}
+}

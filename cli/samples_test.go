@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -27,26 +28,36 @@ func setExampleEnv(t *testing.T) (names []string) {
 	return names
 }
 
-func TestSamplesAreRight(t *testing.T) {
-	setExampleEnv(t)
+// sampleFiles are all samples; each program has at least the one of its name.
+func sampleFiles(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(samples, "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, kind := range Kinds() {
-		found, hash, err := CheckConfig(filepath.Join(samples, kind+".yaml"), "")
-		if err != nil || found != kind || hash == "" {
-			t.Errorf("%s: kind %q, hash %q, %v", kind, found, hash, err)
+		if !slices.Contains(files, filepath.Join(samples, kind+".yaml")) {
+			t.Errorf("there is no sample %s.yaml", kind)
 		}
 	}
-	// Nothing lies there that no test reads.
-	files, err := filepath.Glob(filepath.Join(samples, "*.yaml"))
-	if err != nil || len(files) != len(Kinds()) {
-		t.Errorf("%d samples for %d kinds (%v)", len(files), len(Kinds()), err)
+	return files
+}
+
+func TestSamplesAreRight(t *testing.T) {
+	setExampleEnv(t)
+	for _, file := range sampleFiles(t) {
+		found, hash, err := CheckConfig(file, "")
+		if err != nil || hash == "" || !strings.HasPrefix(filepath.Base(file), found) {
+			t.Errorf("%s: kind %q, hash %q, %v", file, found, hash, err)
+		}
 	}
 }
 
 func TestSamplesNeedTheirEnvironment(t *testing.T) {
 	names := setExampleEnv(t)
 	all := ""
-	for _, kind := range Kinds() {
-		text, err := os.ReadFile(filepath.Join(samples, kind+".yaml"))
+	for _, file := range sampleFiles(t) {
+		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}

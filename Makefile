@@ -43,7 +43,7 @@ RUN_TESTS = HEADGATE_TEST_BIN=$(CURDIR)/bin go run ./apptest/cmd/services -- go 
 test: vet format build ## vet, format, all tests: packages with the race detector, then whole programs under load
 	$(RUN_TESTS)
 
-soak: build ## the long tests: 50 rounds of kill -9, 300 faults of three voters, each fuzz target for a minute
+soak: build ## the long tests: 50 rounds of kill -9, 300 faults of three voters, each fuzz target for a minute (HEADGATE_FUZZ_TIME)
 	HEADGATE_KILL_ROUNDS=$${HEADGATE_KILL_ROUNDS:-50} HEADGATE_LINEAR_ROUNDS=$${HEADGATE_LINEAR_ROUNDS:-300} \
 		$(RUN_TESTS) -only apptest -run 'TestKillRounds|TestCrowd|TestLinearizable' -timeout 2h
 	go run ./apptest/cmd/fuzzall -each $${HEADGATE_FUZZ_TIME:-60s}

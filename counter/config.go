@@ -22,7 +22,7 @@ type Config struct {
 	// must be set.
 	RaftSecret config.Secret `yaml:"raft_secret"`
 	// Voters are the shard's voters, this one included. Their log is begun by `counter --bootstrap` on
-	// one of them, once; from then on the log decides who votes (see VOTERS), and the list only
+	// one of them, once, while the others run; from then on the log decides who votes (see VOTERS), and the list only
 	// tells this voter its own addresses. Empty: this one alone.
 	Voters []VoterConfig `yaml:"voters"`
 	// VoterID says which of the voters this one is. A voter that lost its folder gets a new id.
@@ -168,7 +168,7 @@ func (c *Config) validateVoters(p *config.Problems) {
 		p.Addf("raft_secret", "must be set, since raft_listen (%s) is not a loopback address", c.RaftListen)
 	}
 	if c.Bootstrap && len(voters) > 1 {
-		p.Addf("bootstrap", "must be false with several voters: run `counter --bootstrap` once on one of them")
+		p.Addf("bootstrap", "must be false with several voters: start all but one, and run `counter --bootstrap` on that one, once")
 	}
 }
 

@@ -216,7 +216,7 @@ func TestStartIsRefused(t *testing.T) {
 		{"another shard's name", func(_ *testing.T, cfg *counter.Config) { cfg.Shard.Name = "s2" }, `belongs to shard "s1"`},
 		{"damaged identity", func(t *testing.T, cfg *counter.Config) {
 			write(t, filepath.Join(cfg.DataDir, "shard.json"), "{")
-		}, "shard.json is damaged"},
+		}, "shard.json is damaged: offset 1: "},
 		{"later identity", func(t *testing.T, cfg *counter.Config) {
 			write(t, filepath.Join(cfg.DataDir, "shard.json"), `{"version":2,"voter":"v","shard":"s1"}`)
 		}, "run a newer one"},
@@ -240,7 +240,14 @@ func TestStartIsRefused(t *testing.T) {
 		}, "restore the folder"},
 		{"damaged snapshot", func(t *testing.T, cfg *counter.Config) {
 			flip(t, filepath.Join(cfg.DataDir, "snapshots"), "state.bin")
-		}, "snapshots"},
+		}, "state.bin: snapshot of shard s1: offset "},
+		{"truncated snapshot", func(t *testing.T, cfg *counter.Config) {
+			for _, f := range find(t, filepath.Join(cfg.DataDir, "snapshots"), "state.bin") {
+				if err := os.Truncate(f, 60); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, "state.bin: snapshot of shard s1: offset 60: is cut off"},
 		{"damaged snapshot description", func(t *testing.T, cfg *counter.Config) {
 			for _, f := range find(t, filepath.Join(cfg.DataDir, "snapshots"), "meta.json") {
 				write(t, f, "{")

@@ -37,7 +37,7 @@ type Voter struct {
 	done   chan struct{} // nil when it was never started
 }
 
-// New configures so many voters in a folder and begins their log. None runs yet.
+// New configures so many voters in a folder. None runs yet.
 func New(binary, folder string, count int) (_ *Shard, err error) {
 	s := &Shard{links: newLinks(), binary: binary}
 	defer func() {
@@ -55,9 +55,6 @@ func New(binary, folder string, count int) (_ *Shard, err error) {
 		if err := v.configure(s.Voters); err != nil {
 			return nil, err
 		}
-	}
-	if out, err := exec.Command(binary, "--bootstrap", "--config", s.Voters[0].config).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("bootstrapping: %w\n%s", err, out)
 	}
 	return s, nil
 }
@@ -112,12 +109,19 @@ func freePorts(count int) ([]string, error) {
 	return nil, errors.New("no free ports")
 }
 
-// Start starts every voter and waits for a leader.
+// Start starts every voter for the first time, begins their log, and waits for a leader.
 func (s *Shard) Start(ctx context.Context) error {
-	for _, v := range s.Voters {
+	first := s.Voters[0]
+	for _, v := range s.Voters[1:] {
 		if err := v.Start(); err != nil {
 			return err
 		}
+	}
+	if out, err := exec.CommandContext(ctx, s.binary, "--bootstrap", "--config", first.config).CombinedOutput(); err != nil {
+		return fmt.Errorf("bootstrapping: %w\n%s", err, out)
+	}
+	if err := first.Start(); err != nil {
+		return err
 	}
 	_, err := s.Leader(ctx)
 	return err

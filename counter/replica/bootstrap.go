@@ -5,13 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
 
+// foundWithin bounds the wait for another voter that is about to start.
+const (
+	foundWithin = 10 * time.Second
+	foundEvery  = 100 * time.Millisecond
+)
+
 // Bootstrap is the one-time act that begins the log of a shard with several voters: it writes their
-// first configuration into this voter's empty folder. The other voters just start on empty folders.
-// It is refused when another voter already has a log.
+// first configuration into this voter's empty folder. All others must be running, on empty folders:
+// their folders' names go into the configuration, and since a running voter cannot be bootstrapped, no
+// second one can begin another log. It is refused when one is away or has a log.
 func Bootstrap(ctx context.Context, cfg Config) (err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return err
@@ -40,7 +48,7 @@ func Bootstrap(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	r.id = *id
-	if err := r.othersAreEmpty(ctx); err != nil {
+	if err := r.meetOthers(ctx, foundWithin); err != nil {
 		return err
 	}
 	snapshots, err := openSnapshots(&cfg)
@@ -58,22 +66,61 @@ func Bootstrap(ctx context.Context, cfg Config) (err error) {
 
 // othersAreEmpty asks those of the other voters that run whether the shard lives already.
 func (r *Replica) othersAreEmpty(ctx context.Context) error {
-	asking := &stream{self: self{id: r.id.Voter, shard: r.cfg.Shard, number: r.cfg.Number, folder: r.id.Folder, secret: []byte(r.cfg.RaftSecret)}, open: make(map[*wireConn]struct{})}
-	asking.ctx, asking.cancel = context.WithCancel(ctx)
-	defer asking.cancel()
-	for _, v := range r.cfg.Voters {
-		if v.ID == r.id.Voter {
-			continue
-		}
-		if found, err := asking.probe(ctx, v.Raft); err == nil && found.last > 0 {
-			return fmt.Errorf("voters: %s has a log of %d entries: this shard lives already; start this voter without bootstrap, or under a new id that is brought in with VOTER.ADD", v.ID, found.last)
-		}
+	if err := r.meetOthers(ctx, 0); !errors.Is(err, errAway) {
+		return err
 	}
 	return nil
 }
 
-// firstConfiguration is all voters that the config names. The others' folders are noted when they are
-// first seen.
+var errAway = errors.New("start all other voters first, on empty folders")
+
+// meetOthers asks the other voters who they are, and waits for each so long. It goes on to all of them,
+// even when one is away.
+func (r *Replica) meetOthers(ctx context.Context, within time.Duration) error {
+	asking := &stream{self: self{id: r.id.Voter, shard: r.cfg.Shard, number: r.cfg.Number, folder: r.id.Folder, secret: []byte(r.cfg.RaftSecret)}, open: make(map[*wireConn]struct{})}
+	asking.ctx, asking.cancel = context.WithCancel(ctx)
+	defer asking.cancel()
+	r.met = make(map[string]string)
+	var away error
+	for _, v := range r.cfg.Voters {
+		if v.ID == r.id.Voter {
+			continue
+		}
+		found, err := asking.await(v.Raft, within)
+		switch {
+		case err != nil:
+			away = fmt.Errorf("voters: %s does not answer (%v): %w", v.ID, err, errAway)
+		case found.last > 0:
+			return fmt.Errorf("voters: %s has a log of %d entries: this shard lives already; start this voter without bootstrap, or under a new id that is brought in with VOTER.ADD", v.ID, found.last)
+		case found.id != v.ID:
+			return fmt.Errorf("voters: %s is voter %s, not %s", v.Raft, found.id, v.ID)
+		default:
+			r.met[v.ID] = found.folder
+		}
+	}
+	return away
+}
+
+// await probes a voter until it answers.
+func (s *stream) await(address string, within time.Duration) (probed, error) {
+	deadline := time.Now().Add(within)
+	again := time.NewTicker(foundEvery)
+	defer again.Stop()
+	for {
+		found, err := s.probe(s.ctx, address)
+		if err == nil || !time.Now().Before(deadline) {
+			return found, err
+		}
+		select {
+		case <-again.C:
+		case <-s.ctx.Done():
+			return probed{}, s.ctx.Err()
+		}
+	}
+}
+
+// firstConfiguration is all voters that the config names, with the folders of those that were met; a
+// leader notes the others' when it first sees them.
 func (r *Replica) firstConfiguration() raft.Configuration {
 	if r.cfg.alone() {
 		return raft.Configuration{Servers: []raft.Server{{ID: raft.ServerID(r.id.Voter), Address: r.trans.LocalAddr()}}}
@@ -86,7 +133,7 @@ func (r *Replica) firstConfiguration() raft.Configuration {
 		case v.ID == r.id.Voter:
 			s.Address = r.own().address()
 		default:
-			s.Address = peer{Voter: v}.address()
+			s.Address = peer{Voter: v, folder: r.met[v.ID]}.address()
 		}
 		first.Servers = append(first.Servers, s)
 	}

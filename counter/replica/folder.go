@@ -52,6 +52,8 @@ func readIdentity(dir string) (*identity, error) {
 	}
 	var id identity
 	switch err := json.Unmarshal(text, &id); {
+	case errors.As(err, new(*json.SyntaxError)):
+		return nil, fmt.Errorf("%s is damaged: offset %d: %w", path, jsonOffset(err), err)
 	case err != nil:
 		return nil, fmt.Errorf("%s is damaged: %w", path, err)
 	case id.Version < 1 || id.Version > identityVersion:
@@ -60,6 +62,13 @@ func readIdentity(dir string) (*identity, error) {
 		return nil, fmt.Errorf("%s is damaged: voter or shard is missing", path)
 	}
 	return &id, nil
+}
+
+// jsonOffset is where a syntax error lies.
+func jsonOffset(err error) int64 {
+	var syntax *json.SyntaxError
+	errors.As(err, &syntax)
+	return syntax.Offset
 }
 
 func (id *identity) write(dir string) error {
@@ -169,12 +178,25 @@ func openSnapshots(cfg *Config) (*raft.FileSnapshotStore, error) {
 		}
 		_, content, err := store.Open(e.Name())
 		if err != nil {
-			return nil, fmt.Errorf("snapshot %s is damaged: %w", path, err)
+			return nil, fmt.Errorf("snapshot %s is damaged: %w", path, errors.Join(err, damageIn(filepath.Join(path, stateFile), cfg)))
 		}
 		content.Close()
 	}
 	cfg.Progress.end(stepSnapshots)
 	return store, nil
+}
+
+// damageIn says where a state file is damaged; nil when it can be read.
+func damageIn(path string, cfg *Config) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := machine.Read(f, machine.Options{Shard: cfg.Shard, Number: cfg.Number}); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }
 
 // checkLog reads every entry that will be applied, so that damage stops the start instead of the

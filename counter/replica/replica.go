@@ -38,8 +38,9 @@ type Replica struct {
 	verifier *verifier
 	queue    *queue
 	members  *members
-	office   sync.Mutex // held while a tenure begins, ends by hand-over, or may not begin
-	leaving  bool       // under office: no tenure begins
+	met      map[string]string // folders of the other voters, when a log is begun
+	office   sync.Mutex        // held while a tenure begins, ends by hand-over, or may not begin
+	leaving  bool              // under office: no tenure begins
 	retake   chan struct{}
 
 	// The last step of recovery.

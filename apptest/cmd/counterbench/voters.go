@@ -48,7 +48,7 @@ func startVoters(ctx context.Context, path, dir string) (_ *voters, err error) {
 		if err := os.WriteFile(c.file, []byte(text), 0o600); err != nil {
 			return nil, err
 		}
-		if i == 0 {
+		if i == count-1 { // the others run, as it must be
 			if out, err := exec.CommandContext(ctx, path, "--bootstrap", "--config", c.file).CombinedOutput(); err != nil {
 				return nil, fmt.Errorf("counter --bootstrap: %w: %s", err, out)
 			}

@@ -27,7 +27,8 @@ func TestBootstrapFlag(t *testing.T) {
 		{[]string{"--check", "--config", config(t, append(voters, "voter_id: c3")...)}, 2, "voter_id"},
 		{[]string{"--check", "--config", config(t, strings.ReplaceAll(strings.Join(voters, "\n"), "127.0.0.1:3", "127.0.0.1:1"))}, 2, "voters[1].raft: is that of voters[0] already"},
 		{[]string{"--bootstrap", "--config", config(t, alone...)}, 1, "bootstrap: true"},
-		{[]string{"--bootstrap", "--config", config(t, voters...)}, 0, "now start all 2 voters"},
+		{[]string{"--bootstrap", "--config", config(t, voters...)}, 1, "start all other voters first"},
+		{[]string{"--bootstrap", "--config", config(t, voters[:len(voters)-1]...)}, 0, "now start it, without --bootstrap"},
 		{[]string{"--config", config(t, voters...), "--bootstrap"}, 1, "already: just start the counter"},
 	} {
 		out, err := exec.CommandContext(t.Context(), binary, c.args...).CombinedOutput()

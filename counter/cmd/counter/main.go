@@ -1,7 +1,7 @@
 // Command counter runs one voter of one shard of the quantity control.
 //
 //	counter --config FILE                run it
-//	counter --bootstrap --config FILE    begin the log of a shard with several voters, once, and end
+//	counter --bootstrap --config FILE    begin the log of a shard with several voters, once, while the others run
 package main
 
 import (
@@ -47,7 +47,7 @@ func bootstrap(ctx context.Context, cfg counter.Config, rt *service.Runtime) (se
 	if err := counter.Bootstrap(ctx, cfg, rt); err != nil {
 		return nil, err
 	}
-	fmt.Printf("counter: voter %s holds the first entry of shard %s: now start all %d voters, without --bootstrap\n", cfg.VoterID, cfg.Shard.Name, len(cfg.Voters))
+	fmt.Printf("counter: voter %s holds the first entry of shard %s, with %d voters: now start it, without --bootstrap\n", cfg.VoterID, cfg.Shard.Name, len(cfg.Voters))
 	return ended{}, nil
 }
 

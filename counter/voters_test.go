@@ -1,8 +1,3 @@
-// The raft library writes a voter's address without a lock when it changes (raft 1.7.3, startStopReplication
-// against updateLastAppended), which the race detector reports whenever voters join.
-
-//go:build !race
-
 package counter_test
 
 import (

@@ -11,6 +11,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -69,7 +70,16 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) int {
 	var sum summary
 	started := time.Now()
 	if o.only != "apptest" {
-		for _, group := range packageGroups(packages, o) {
+		groups := packageGroups(packages, o)
+		if groups[0].race && o.run == "" {
+			left, err := leftOut(ctx, groups[0])
+			if err != nil {
+				fmt.Fprintln(stderr, "testrun:", err)
+				return 2
+			}
+			groups = append(groups, left...)
+		}
+		for _, group := range groups {
 			if err := sum.goTest(ctx, group, o, stdout, stderr); err != nil {
 				fmt.Fprintln(stderr, "testrun:", err)
 				return 2
@@ -113,7 +123,8 @@ type group struct {
 	name     string
 	packages []string
 	race     bool
-	parallel int // test binaries at a time
+	parallel int    // test binaries at a time
+	run      string // the tests to run; empty: as the options say
 }
 
 func packageGroups(packages []string, o options) []group {
@@ -141,8 +152,8 @@ func (g group) args(o options) []string {
 	if g.race {
 		args = append(args, "-race")
 	}
-	if o.run != "" {
-		args = append(args, "-run", o.run)
+	if run := cmp.Or(g.run, o.run); run != "" {
+		args = append(args, "-run", run)
 	}
 	return append(args, g.packages...)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,5 +83,15 @@ func TestGroups(t *testing.T) {
 	}
 	if got := apptestOf(packages); len(got) != 2 {
 		t.Errorf("apptest: %v", got)
+	}
+}
+
+func TestMarkedTests(t *testing.T) {
+	text := "//go:build !race\n\npackage p\n\nfunc TestMain(m *testing.M) {}\nfunc TestA(t *testing.T) {}\nfunc helper() {}\nfunc TestB2(t *testing.T) {}\n"
+	if got := markedTests(text); !slices.Equal(got, []string{"TestA", "TestB2"}) {
+		t.Errorf("marked: %v", got)
+	}
+	if got := markedTests("//go:build linux\n\nfunc TestA(t *testing.T) {}\n"); got != nil {
+		t.Errorf("not marked: %v", got)
 	}
 }

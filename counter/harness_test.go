@@ -93,6 +93,13 @@ func start(t testing.TB, cfg counter.Config, opts ...counter.Option) *running {
 	if err != nil {
 		t.Fatalf("opening the counter: %v", err)
 	}
+	r := serve(t, s, rt)
+	servicetest.Eventually(t, 10*time.Second, "the counter leads", func() bool { return s.Ready() == nil })
+	return r
+}
+
+// serve runs an opened counter until it is told to stop, or the test ends.
+func serve(t testing.TB, s *counter.Server, rt *service.Runtime) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -106,7 +113,6 @@ func start(t testing.TB, cfg counter.Config, opts ...counter.Option) *running {
 		return stopped
 	}}
 	t.Cleanup(func() { _ = r.stop() })
-	servicetest.Eventually(t, 10*time.Second, "the counter leads", func() bool { return s.Ready() == nil })
 	return r
 }
 

@@ -86,20 +86,7 @@ func (s *shard) start(ids ...string) {
 		if err != nil {
 			s.t.Fatalf("opening voter %s: %v", id, err)
 		}
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- srv.Run(ctx) }()
-		var once sync.Once
-		var stopped error
-		r := &running{Server: srv, rt: rt, stop: func() error {
-			once.Do(func() {
-				cancel()
-				stopped = <-done
-			})
-			return stopped
-		}}
-		s.t.Cleanup(func() { _ = r.stop() })
-		s.running[id] = r
+		s.running[id] = serve(s.t, srv, rt)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"headgate.example/lib/config"
+	"headgate.example/lib/sqlitefile"
 )
 
 // Errors that callers tell apart with errors.Is. Any other error means that the database did not
@@ -126,8 +127,9 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Driver == SQLite {
-		if err := createFile(cfg.Path); err != nil {
+	// A path that is a URI or names no file is left to SQLite.
+	if cfg.Driver == SQLite && !strings.HasPrefix(cfg.Path, "file:") && !strings.HasPrefix(cfg.Path, ":") {
+		if err := sqlitefile.Create(cfg.Path); err != nil {
 			return nil, fmt.Errorf("creating the database: %w", err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"headgate.example/lib/queue"
+	"headgate.example/lib/sqlitefile"
 
 	"modernc.org/sqlite"
 )
@@ -39,27 +40,6 @@ CREATE TABLE subscriber (
 );
 PRAGMA user_version = 1;`
 
-// createFile makes an empty file readable by its owner only, since orders name people. A file that is
-// there is not touched, nor is a descriptor of the new one ever closed under its name: the kernel would
-// drop every lock that other handles of this process have on it.
-func createFile(path string) error {
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".queue-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) //nolint:errcheck // an empty file
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	return nil
-}
-
 func openFile(path string) (*sql.DB, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -68,7 +48,7 @@ func openFile(path string) (*sql.DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, err
 	}
-	if err := createFile(path); err != nil {
+	if err := sqlitefile.Create(path); err != nil {
 		return nil, err
 	}
 	address := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: "_pragma=busy_timeout(5000)"}

@@ -11,11 +11,11 @@ import (
 // clientAddress is who sent the request: the peer of the connection, or what the trusted proxies in
 // front say, read from the right up to the first address that is not trusted. https is what a trusted
 // proxy says of the client's own connection.
-func (s *Server) clientAddress(ctx *fasthttp.RequestCtx) (address netip.Addr, https bool) {
+func (p *plan) clientAddress(ctx *fasthttp.RequestCtx) (address netip.Addr, https bool) {
 	if tcp, ok := ctx.RemoteAddr().(*net.TCPAddr); ok {
 		address = tcp.AddrPort().Addr().Unmap()
 	}
-	if !s.trusted(address) {
+	if !p.trusted(address) {
 		return address, false
 	}
 	https = string(ctx.Request.Header.Peek("X-Forwarded-Proto")) == "https"
@@ -33,7 +33,7 @@ func (s *Server) clientAddress(ctx *fasthttp.RequestCtx) (address netip.Addr, ht
 				return address, https // what stands to the left of it cannot be trusted either
 			}
 			address = hop.Unmap().WithZone("")
-			if !s.trusted(address) {
+			if !p.trusted(address) {
 				return address, https
 			}
 		}
@@ -41,8 +41,8 @@ func (s *Server) clientAddress(ctx *fasthttp.RequestCtx) (address netip.Addr, ht
 	return address, https
 }
 
-func (s *Server) trusted(address netip.Addr) bool {
-	for _, prefix := range s.trustedProxies {
+func (p *plan) trusted(address netip.Addr) bool {
+	for _, prefix := range p.trustedProxies {
 		if prefix.Contains(address) {
 			return true
 		}

@@ -16,12 +16,12 @@ import (
 // handle serves one request. It is the outermost handler.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	x := s.exchanges.Get().(*exchange)
-	x.reset(ctx)
+	x.reset(ctx, s.plan.Load())
 	x.began = s.now()
 	x.mono = s.mono(x.began)
 	x.wall = s.sales.Wall(x.began.UnixMilli())
 	x.nameRequest(s.process, s.requests.Add(1))
-	x.address, x.https = s.clientAddress(ctx)
+	x.address, x.https = x.plan.clientAddress(ctx)
 	defer s.finish(x)
 	s.runChain(x)
 }
@@ -52,14 +52,14 @@ func (s *Server) finish(x *exchange) {
 	if s.draining.Load() {
 		x.ctx.SetConnectionClose()
 	}
-	route := len(s.routes) // noRoute
+	figures := s.figures.none
 	if x.route != nil {
-		route = x.route.index
+		figures = x.route.figures
 	}
 	status := resp.StatusCode()
-	s.figures.count(route, x.code, status)
+	s.figures.count(figures, x.code, status)
 	s.log.write(x, status, s.now())
-	x.reset(nil)
+	x.reset(nil, nil)
 	s.exchanges.Put(x)
 }
 
@@ -95,9 +95,10 @@ func (s *Server) tellBudget(resp *fasthttp.Response, x *exchange) {
 	if x.bucketLeft < 0 {
 		return
 	}
-	resp.Header.Set("Ratelimit-Policy", s.budgetPolicy)
-	missing := int64(s.cfg.Limits.UserBurst) - x.bucketLeft
-	untilFull := int64(float64(missing)/s.cfg.Limits.UserRate + 0.999)
+	resp.Header.Set("Ratelimit-Policy", x.plan.budgetPolicy)
+	limits := &x.plan.cfg.Limits
+	missing := int64(limits.UserBurst) - x.bucketLeft
+	untilFull := int64(float64(missing)/limits.UserRate + 0.999)
 	x.buf = append(x.buf[:0], `"user";r=`...)
 	x.buf = strconv.AppendInt(x.buf, x.bucketLeft, 10)
 	x.buf = append(x.buf, ";t="...)
@@ -124,5 +125,5 @@ func (s *Server) parseError(ctx *fasthttp.RequestCtx, err error) {
 	x.nameRequest(s.process, s.requests.Add(1))
 	ctx.Response.Header.SetBytesV(auth.HeaderRequestID, x.id[:])
 	ctx.SetConnectionClose()
-	s.figures.count(len(s.routes), string(p.Code), p.Status)
+	s.figures.count(s.figures.none, string(p.Code), p.Status)
 }

@@ -21,6 +21,7 @@ const requestIDBytes = 20
 // RequestCtx, and nothing of it may be kept beyond the handler.
 type exchange struct {
 	ctx   *fasthttp.RequestCtx
+	plan  *plan // what the config said when the request began
 	began time.Time
 	mono  int64 // nanoseconds since the server was opened
 	wall  int64 // the counter's clock, milliseconds
@@ -63,9 +64,9 @@ type orderForm struct {
 	ticket   *auth.Ticket
 }
 
-func (x *exchange) reset(ctx *fasthttp.RequestCtx) {
+func (x *exchange) reset(ctx *fasthttp.RequestCtx, p *plan) {
 	buf := x.buf[:0]
-	*x = exchange{ctx: ctx, bucketLeft: -1, buf: buf}
+	*x = exchange{ctx: ctx, plan: p, bucketLeft: -1, buf: buf}
 }
 
 // refuse notes a refusal; the text must be safe to show. It always gives true.

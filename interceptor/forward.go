@@ -31,6 +31,10 @@ type upstream struct {
 	seconds   map[proxy.Lane]*metrics.PrometheusHistogram
 }
 
+func (s *Server) newUpstream(cfg proxy.Config) *upstream {
+	return &upstream{Upstream: proxy.New(cfg), seconds: s.figures.lanes(cfg.Name)}
+}
+
 // buildRequest makes the request to the upstream: allowed headers, the identity that was verified
 // here, and the signature over all of it.
 func (s *Server) buildRequest(x *exchange, req *fasthttp.Request, target, body []byte) {
@@ -41,7 +45,7 @@ func (s *Server) buildRequest(x *exchange, req *fasthttp.Request, target, body [
 	if len(body) > 0 {
 		req.SetBody(body)
 	}
-	hop := auth.Hop{Method: string(from.Method()), Path: string(target), Body: body, From: s.cfg.Self}
+	hop := auth.Hop{Method: string(from.Method()), Path: string(target), Body: body, From: x.plan.cfg.Self}
 	if x.identity != nil {
 		hop.User, hop.Roles = x.identity.User, x.identity.RoleList
 		hop.Name = strings.Trim(x.identity.Name, " ") // as its header arrives
@@ -58,7 +62,7 @@ func (s *Server) buildRequest(x *exchange, req *fasthttp.Request, target, body [
 	set(auth.HeaderFrom, hop.From)
 	h.Set(auth.HeaderHops, "0")
 	h.SetBytesV(auth.HeaderRequestID, x.id[:])
-	h.Set(auth.HeaderHop, s.hops.SignHop(hop, x.began))
+	h.Set(auth.HeaderHop, x.plan.hops.SignHop(hop, x.began))
 	h.Set("X-Forwarded-For", x.address.String())
 	h.SetBytesV("X-Forwarded-Host", from.Host())
 	if x.https {
@@ -182,7 +186,7 @@ func (s *Server) reserve(x *exchange) bool {
 	defer cancel()
 	saleID, user := string(x.parameter), x.identity.User
 	began := time.Now()
-	a := s.coordinator.Buy(ctx, &orderForwarder{s: s, x: x, resp: resp}, coordinator.Request{
+	a := x.plan.coordinator.Buy(ctx, &orderForwarder{s: s, x: x, resp: resp}, coordinator.Request{
 		Sale: saleID, User: user, Quantity: x.form.quantity, Stated: x.form.stated, Key: x.form.key, Ticket: x.form.ticket,
 	})
 	s.figures.purchases.UpdateDuration(began)

@@ -16,7 +16,7 @@ type figures struct {
 	set        *metrics.Set
 	codes      map[string]int // label -> index in routeFigures
 	labels     []string
-	routes     []routeFigures
+	none       *routeFigures // of requests that fit no route
 	purchases  *metrics.PrometheusHistogram
 	suppressed *metrics.Counter
 	panics     *metrics.Counter
@@ -32,7 +32,7 @@ type routeFigures struct {
 // noRoute is the label of requests that fit no route.
 const noRoute = "none"
 
-func newFigures(set *metrics.Set, routes []Route) *figures {
+func newFigures(set *metrics.Set) *figures {
 	f := &figures{
 		set:        set,
 		codes:      map[string]int{},
@@ -47,14 +47,13 @@ func newFigures(set *metrics.Set, routes []Route) *figures {
 	for _, label := range []string{labelAccepted, "1xx", "2xx", "3xx", "4xx", "5xx"} {
 		f.label(label)
 	}
-	for i := range routes {
-		f.routes = append(f.routes, routeFigures{name: routes[i].Name})
-	}
-	f.routes = append(f.routes, routeFigures{name: noRoute})
-	for i := range f.routes {
-		f.routes[i].counters = make([]atomic.Pointer[metrics.Counter], len(f.labels))
-	}
+	f.none = f.route(noRoute)
 	return f
+}
+
+// route makes the figures of a route. Those of one name count together.
+func (f *figures) route(name string) *routeFigures {
+	return &routeFigures{name: name, counters: make([]atomic.Pointer[metrics.Counter], len(f.labels))}
 }
 
 // labelAccepted is the code of an accepted order.
@@ -66,12 +65,11 @@ func (f *figures) label(name string) {
 }
 
 // count counts an answer. A code that is not known is counted as the status's class.
-func (f *figures) count(route int, code string, status int) {
+func (f *figures) count(r *routeFigures, code string, status int) {
 	i, known := f.codes[code]
 	if !known {
 		i = f.codes[statusClass(status)]
 	}
-	r := &f.routes[route]
 	counter := r.counters[i].Load()
 	if counter == nil {
 		counter = f.set.GetOrCreateCounter(fmt.Sprintf(metricPrefix+"requests_total{route=%q,code=%q}", r.name, f.labels[i]))
@@ -81,11 +79,11 @@ func (f *figures) count(route int, code string, status int) {
 }
 
 func (f *figures) stageRefusals(stage, mode string) *metrics.Counter {
-	return f.set.NewCounter(fmt.Sprintf(metricPrefix+"stage_refusals_total{stage=%q,mode=%q}", stage, mode))
+	return f.set.GetOrCreateCounter(fmt.Sprintf(metricPrefix+"stage_refusals_total{stage=%q,mode=%q}", stage, mode))
 }
 
 func (f *figures) upstreamSeconds(upstream, lane string) *metrics.PrometheusHistogram {
-	return f.set.NewPrometheusHistogram(fmt.Sprintf(metricPrefix+"upstream_seconds{upstream=%q,lane=%q}", upstream, lane))
+	return f.set.GetOrCreatePrometheusHistogram(fmt.Sprintf(metricPrefix+"upstream_seconds{upstream=%q,lane=%q}", upstream, lane))
 }
 
 func (f *figures) gauge(name string, value func() float64) { f.set.NewGauge(metricPrefix+name, value) }

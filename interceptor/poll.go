@@ -22,8 +22,9 @@ const sweepInterval = 10 * time.Second
 // other: rules come from the control shard only, sale state from all.
 func (s *Server) poll(ctx context.Context, pollRules func(context.Context)) {
 	var group sync.WaitGroup
-	group.Go(func() { s.every(ctx, s.cfg.PollInterval, s.pollSales()) })
-	group.Go(func() { s.every(ctx, s.cfg.PollInterval, pollRules) })
+	interval := s.plan.Load().cfg.PollInterval
+	group.Go(func() { s.every(ctx, interval, s.pollSales()) })
+	group.Go(func() { s.every(ctx, interval, pollRules) })
 	group.Go(func() { s.every(ctx, sweepInterval, func(context.Context) { s.sweep() }) })
 	group.Wait()
 }
@@ -45,10 +46,10 @@ func (s *Server) every(ctx context.Context, interval time.Duration, do func(cont
 func (s *Server) pollSales() func(context.Context) {
 	report := s.newReporter("sale state")
 	return func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, s.cfg.Counter.Timeout)
+		ctx, cancel := context.WithTimeout(ctx, s.plan.Load().cfg.Counter.Timeout)
 		defer cancel()
 		asked := s.now()
-		list, err := s.watched.SaleList(ctx)
+		list, err := s.counter.SaleList(ctx)
 		report(ctx, err)
 		if err != nil {
 			return
@@ -63,10 +64,10 @@ func (s *Server) pollSales() func(context.Context) {
 func (s *Server) pollRules() func(context.Context) {
 	report := s.newReporter("rules")
 	return func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, s.cfg.Counter.Timeout)
+		ctx, cancel := context.WithTimeout(ctx, s.plan.Load().cfg.Counter.Timeout)
 		defer cancel()
 		asked := s.now()
-		answer, err := s.watched.Rules(ctx, s.rules.Index())
+		answer, err := s.counter.Rules(ctx, s.rules.Index())
 		if err == nil {
 			s.sales.Correct(answer.Now, asked.UnixMilli(), s.now().Sub(asked))
 			err = s.rules.Apply(answer)

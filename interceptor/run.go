@@ -53,7 +53,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) drain(served <-chan error) error {
 	s.rt.Health.SetDraining()
 	s.draining.Store(true)
-	if grace := s.cfg.Server.DrainGrace; grace > 0 {
+	if grace := s.plan.Load().cfg.Server.DrainGrace; grace > 0 {
 		timer := time.NewTimer(grace)
 		defer timer.Stop()
 		select {
@@ -62,13 +62,14 @@ func (s *Server) drain(served <-chan error) error {
 			return fmt.Errorf("serving: %w", err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Service.DrainFor)
+	drainFor := s.plan.Load().cfg.Service.DrainFor
+	ctx, cancel := context.WithTimeout(context.Background(), drainFor)
 	defer cancel()
 	err := s.http.ShutdownWithContext(ctx)
 	_ = s.listener.Close() // where Serve had not begun yet, Shutdown does not know the listener
 	switch {
 	case errors.Is(err, context.DeadlineExceeded): // purchases are over by then, see Config.Validate: long polls and slow readers
-		s.rt.Log.Warn("requests were still under way when drain_for was over", "drain_for", s.cfg.Service.DrainFor)
+		s.rt.Log.Warn("requests were still under way when drain_for was over", "drain_for", drainFor)
 	case err != nil && !errors.Is(err, net.ErrClosed):
 		return fmt.Errorf("draining: %w", err)
 	}
@@ -81,7 +82,7 @@ func (s *Server) registerHealth() {
 		switch {
 		case !known:
 			return errors.New("the counter has not answered yet")
-		case age > s.cfg.StateMaxAge:
+		case age > s.plan.Load().cfg.StateMaxAge:
 			return fmt.Errorf("the counter last answered %s ago", age.Round(time.Millisecond))
 		}
 		return nil
@@ -92,14 +93,14 @@ func (s *Server) registerHealth() {
 		}
 		return nil
 	})
-	for _, u := range s.upstreams {
+	for _, u := range s.plan.Load().upstreams {
 		s.rt.Health.Register("upstream "+u.Name(), service.Degraded, u.Ping)
 	}
 }
 
 func (s *Server) registerGauges() {
 	s.figures.gauge("tracked_users", func() float64 { return float64(s.interval.Len() + s.retries.Len() + s.bucket.Len()) })
-	s.figures.gauge("cached_tokens", func() float64 { return float64(s.tokens.Len()) })
+	s.figures.gauge("cached_tokens", func() float64 { return float64(s.plan.Load().tokens.Len()) })
 	s.figures.gauge("rules", func() float64 { return float64(s.rules.Len()) })
 	s.figures.gauge("open_connections", func() float64 { return float64(s.http.GetOpenConnectionsCount()) })
 	s.figures.gauge("sale_state_age_seconds", func() float64 {

@@ -3,12 +3,10 @@ package interceptor
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,15 +15,10 @@ import (
 	"golang.org/x/time/rate"
 
 	"headgate.example/counter/client"
-	"headgate.example/hashring"
 	"headgate.example/interceptor/coordinator"
-	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/ratelimit"
-	"headgate.example/interceptor/route"
 	"headgate.example/interceptor/rules"
 	"headgate.example/interceptor/salestate"
-	"headgate.example/interceptor/tokens"
-	"headgate.example/lib/auth"
 	"headgate.example/lib/problem"
 	"headgate.example/lib/service"
 )
@@ -47,9 +40,10 @@ type Counter interface {
 	Watched
 }
 
-// Server is an open interceptor: its listener is bound.
+// Server is an open interceptor: its listener is bound. It holds what lives as long as the process;
+// what the config says is in its plan.
 type Server struct {
-	cfg      Config
+	plan     atomic.Pointer[plan] // loaded once a request, by handle
 	rt       *service.Runtime
 	clock    func() time.Time
 	opened   time.Time
@@ -57,22 +51,10 @@ type Server struct {
 	http     *fasthttp.Server
 	close    func() // of what Open made; nil for an injected counter
 
-	table          *route.Table
-	routes         []boundRoute
-	upstreams      []*upstream
-	chain          []stage
-	refusals       map[problem.Code]problem.Problem // templates, read only
-	trustedProxies []netip.Prefix
-	budgetPolicy   string
-
-	tokens      *tokens.Cache
-	tickets     *auth.Keyring
-	hops        *auth.Keyring
-	rules       *rules.Book
-	sales       *salestate.State
-	ring        *hashring.Ring
-	watched     Watched
-	coordinator *coordinator.Coordinator
+	refusals map[problem.Code]problem.Problem // templates, read only
+	rules    *rules.Book
+	sales    *salestate.State
+	counter  Counter
 
 	node     *rate.Limiter // nil: no limit
 	newSales *rate.Limiter
@@ -106,36 +88,33 @@ func WithClock(now func() time.Time) Option { return func(s *Server) { s.clock =
 
 // WithCounter replaces the counter's client. The caller closes it.
 func WithCounter(c Counter) Option {
-	return func(s *Server) {
-		s.watched, s.coordinator = c, coordinator.New(c, s.tickets)
-	}
+	return func(s *Server) { s.counter = c }
 }
 
 // Open binds the listener and prepares everything; Run serves. It does not wait for counter or upstream.
 func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*Server, error) {
-	s := &Server{cfg: cfg, rt: rt, clock: time.Now}
+	s := &Server{rt: rt, clock: time.Now}
 	s.exchanges.New = func() any { return &exchange{} }
 	_, _ = rand.Read(s.process[:]) // never fails
-	if err := s.prepareIdentity(); err != nil {
-		return nil, err
-	}
-	if err := s.prepareState(); err != nil {
-		return nil, err
-	}
 	for _, option := range opts {
 		option(s)
 	}
 	s.opened = s.now()
-	s.figures = newFigures(rt.Metrics, cfg.Routes)
+	s.figures = newFigures(rt.Metrics)
 	s.log = newAccessLog(rt.Log, cfg.LogRefusalsPerSecond, s.figures.suppressed)
-	if err := s.prepareRoutes(); err != nil {
+	if err := s.prepareState(&cfg); err != nil {
 		return nil, err
 	}
-	s.buildChain()
-	s.prepareServer()
-	if err := s.connectCounter(); err != nil {
+	if err := s.connectCounter(cfg.Counter); err != nil {
 		return nil, err
 	}
+	first, err := s.newPlan(cfg)
+	if err != nil {
+		s.release()
+		return nil, err
+	}
+	s.plan.Store(first)
+	s.prepareServer(cfg.Server)
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		s.release()
@@ -148,29 +127,15 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	return s, nil
 }
 
-func (s *Server) prepareIdentity() (err error) {
-	verifier, err := auth.NewVerifier(s.cfg.Tokens)
-	if err != nil {
-		return fmt.Errorf("tokens: %w", err)
-	}
-	if s.tickets, err = auth.NewKeyring(s.cfg.TicketKeys); err != nil {
-		return fmt.Errorf("ticket_keys: %w", err)
-	}
-	if s.hops, err = auth.NewKeyring(s.cfg.HopKeys); err != nil {
-		return fmt.Errorf("hop_keys: %w", err)
-	}
-	s.rules = rules.NewBook(rules.DefaultMaxRules)
-	s.tokens = tokens.NewCache(verifier, s.rules, s.cfg.TokenCacheEntries)
+// prepareState makes what no config replaces.
+func (s *Server) prepareState(cfg *Config) (err error) {
+	l := &cfg.Limits
 	s.refusals = make(map[problem.Code]problem.Problem)
 	for _, code := range problem.Codes() {
 		s.refusals[code] = *problem.New(code, "")
 	}
-	return nil
-}
-
-func (s *Server) prepareState() (err error) {
-	l := &s.cfg.Limits
-	s.sales = salestate.New(salestate.Limits{MaxAge: s.cfg.StateMaxAge, SoldOutFor: min(s.cfg.PollInterval, longestSoldOut) + salestate.VerdictFor})
+	s.rules = rules.NewBook(rules.DefaultMaxRules)
+	s.sales = salestate.New(salestate.Limits{MaxAge: cfg.StateMaxAge, SoldOutFor: min(cfg.PollInterval, longestSoldOut) + salestate.VerdictFor})
 	s.hasher = ratelimit.NewHasher()
 	s.seen = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.asked = ratelimit.NewSeen(l.MaxTrackedUsers)
@@ -184,67 +149,19 @@ func (s *Server) prepareState() (err error) {
 	if s.retries, err = ratelimit.NewLimiter(ratelimit.Limits{Interval: retryInterval, Burst: 1, MaxKeys: l.MaxTrackedUsers}); err != nil {
 		return err
 	}
-	if s.bucket, err = ratelimit.NewLimiter(l.bucket()); err != nil {
-		return err
-	}
-	s.budgetPolicy = fmt.Sprintf(`"user";q=%d;w=%d`, l.UserBurst, max(1, int(float64(l.UserBurst)/l.UserRate+0.999)))
-	s.ring, err = hashring.New(s.cfg.peerNames(), hashring.DefaultParams())
+	s.bucket, err = ratelimit.NewLimiter(l.bucket())
 	return err
 }
 
-func (s *Server) prepareRoutes() error {
-	var errs []error
-	s.trustedProxies = s.cfg.trustedPrefixes(func(_ int, err error) { errs = append(errs, err) })
-	byName := map[string]*upstream{}
-	for i := range s.cfg.Upstreams {
-		u := &upstream{Upstream: proxy.New(s.cfg.Upstreams[i])}
-		u.seconds = s.figures.lanes(u.Name())
-		s.upstreams = append(s.upstreams, u)
-		byName[u.Name()] = u
-	}
-	entries := make([]route.Entry, 0, len(s.cfg.Routes))
-	for i := range s.cfg.Routes {
-		r := &s.cfg.Routes[i]
-		pattern, err := route.ParsePattern(r.Path)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("routes[%d].path: %w", i, err))
-		}
-		if byName[r.Upstream] == nil {
-			errs = append(errs, fmt.Errorf("routes[%d].upstream: %q is not the name of one of the upstreams", i, r.Upstream))
-		}
-		entries = append(entries, route.Entry{Pattern: pattern, Methods: r.Methods})
-		s.routes = append(s.routes, boundRoute{Route: *r, index: i, kind: r.kind(), auth: r.auth(), maxBody: r.maxBody(),
-			timeout: s.cfg.routeTimeout(r), purchase: s.cfg.purchaseTimeout(r), upstream: byName[r.Upstream], lane: laneOf(r.kind())})
-	}
-	s.table = route.NewTable(entries)
-	return errors.Join(errs...)
-}
-
-func laneOf(kind string) proxy.Lane {
-	switch kind {
-	case KindReserve:
-		return proxy.Orders
-	case KindLongPoll:
-		return proxy.LongPolls
-	default:
-		return proxy.Calls
-	}
-}
-
-func (s *Server) prepareServer() {
-	c := &s.cfg.Server
-	maxBody := 0
-	for i := range s.routes {
-		maxBody = max(maxBody, s.routes[i].maxBody)
-	}
+func (s *Server) prepareServer(c Listener) {
 	s.http = &fasthttp.Server{
 		Handler:                      s.handle,
 		ErrorHandler:                 s.parseError,
+		HeaderReceived:               s.boundBody,
 		ReadTimeout:                  c.ReadTimeout,
 		WriteTimeout:                 c.WriteTimeout,
 		IdleTimeout:                  c.IdleTimeout,
 		ReadBufferSize:               c.HeaderBytes,
-		MaxRequestBodySize:           maxBody,
 		Concurrency:                  2 * c.MaxConnections, // the listener bounds; a closed connection's worker may linger
 		MaxRequestsPerConn:           c.RequestsPerConnection,
 		NoDefaultServerHeader:        true,
@@ -256,16 +173,21 @@ func (s *Server) prepareServer() {
 	}
 }
 
+// boundBody bounds a request's body before any of it is read.
+func (s *Server) boundBody(*fasthttp.RequestHeader) fasthttp.RequestConfig {
+	return fasthttp.RequestConfig{MaxRequestBodySize: s.plan.Load().maxBody}
+}
+
 // connectCounter opens the counter's client, unless one was injected.
-func (s *Server) connectCounter() error {
-	if s.watched != nil {
+func (s *Server) connectCounter(cfg client.Config) error {
+	if s.counter != nil {
 		return nil
 	}
-	c, err := client.Open(s.cfg.Counter)
+	c, err := client.Open(cfg)
 	if err != nil {
 		return fmt.Errorf("counter: %w", err)
 	}
-	s.watched, s.coordinator, s.close = c, coordinator.New(c, s.tickets), c.Close
+	s.counter, s.close = c, c.Close
 	return nil
 }
 
@@ -278,8 +200,10 @@ func (s *Server) mono(t time.Time) int64 { return int64(t.Sub(s.opened)) }
 
 // release closes what Open made, after nothing uses it any more.
 func (s *Server) release() {
-	for _, u := range s.upstreams {
-		u.Close()
+	if p := s.plan.Load(); p != nil {
+		for _, u := range p.upstreams {
+			u.Close()
+		}
 	}
 	if s.close != nil {
 		s.close()

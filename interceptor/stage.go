@@ -37,8 +37,8 @@ type stage struct {
 	refusals *metrics.Counter
 }
 
-// buildChain binds the stages that are not off.
-func (s *Server) buildChain() {
+// newChain binds the stages that are not off.
+func (s *Server) newChain(modes map[string]Stage) (chain []stage) {
 	for _, st := range []stage{
 		{name: stageRoute, run: s.findRoute},
 		{name: stageNodeBucket, run: s.takeFromNode},
@@ -55,7 +55,7 @@ func (s *Server) buildChain() {
 		{name: stageForward, run: s.forward},
 	} {
 		mode := ModeEnforce
-		if set, ok := s.cfg.Stages[st.name]; ok {
+		if set, ok := modes[st.name]; ok {
 			mode = set.Mode
 		}
 		if mode == ModeOff {
@@ -63,14 +63,16 @@ func (s *Server) buildChain() {
 		}
 		st.shadow = mode == ModeShadow
 		st.refusals = s.figures.stageRefusals(st.name, mode)
-		s.chain = append(s.chain, st)
+		chain = append(chain, st)
 	}
+	return chain
 }
 
 // runChain passes the exchange through the stages until one ends it.
 func (s *Server) runChain(x *exchange) {
-	for i := range s.chain {
-		st := &s.chain[i]
+	chain := x.plan.chain
+	for i := range chain {
+		st := &chain[i]
 		if !st.run(x) {
 			continue
 		}

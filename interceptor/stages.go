@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"strings"
-	"time"
 
 	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/ratelimit"
@@ -15,19 +14,6 @@ import (
 	"headgate.example/lib/problem"
 	"headgate.example/lib/sale"
 )
-
-// boundRoute is a route with what belongs to it.
-type boundRoute struct {
-	Route
-	index    int
-	kind     string
-	auth     string
-	maxBody  int
-	timeout  time.Duration // of the upstream's answer
-	purchase time.Duration // of a whole purchase
-	upstream *upstream
-	lane     proxy.Lane
-}
 
 // findRoute checks the request's form and finds its route.
 func (s *Server) findRoute(x *exchange) bool {
@@ -44,15 +30,15 @@ func (s *Server) findRoute(x *exchange) bool {
 	if len(query) == 0 {
 		x.target = path // a lone "?" is not sent on, so that it must not be signed either
 	}
-	found, parameter := s.table.Find(header.Method(), path)
+	found, parameter := x.plan.table.Find(header.Method(), path)
 	switch found {
 	case route.NoPath:
 		return x.refuse(s, problem.NotFound, "")
 	case route.NoMethod:
-		x.ctx.Response.Header.Set("Allow", strings.Join(s.table.Methods(path), ", "))
+		x.ctx.Response.Header.Set("Allow", strings.Join(x.plan.table.Methods(path), ", "))
 		return x.refuse(s, problem.MethodNotAllowed, "")
 	}
-	x.route, x.path, x.parameter = &s.routes[found], path, parameter
+	x.route, x.path, x.parameter = &x.plan.routes[found], path, parameter
 	if len(x.ctx.Request.Body()) > x.route.maxBody {
 		return x.refuse(s, problem.BodyTooLarge, "")
 	}
@@ -90,7 +76,7 @@ func (s *Server) checkToken(x *exchange) bool {
 	if len(token) > auth.MaxTokenBytes {
 		return s.noIdentity(x, "The token is too long.")
 	}
-	identity, err := s.tokens.Verify(token, x.began)
+	identity, err := x.plan.tokens.Verify(token, x.began)
 	if err != nil {
 		return s.noIdentity(x, tokenDetail(err))
 	}
@@ -225,7 +211,7 @@ func (s *Server) readOrderForm(x *exchange) bool {
 
 // readTicket checks a retry's ticket: it must be ours, and this user's in this sale.
 func (s *Server) readTicket(x *exchange, text []byte) bool {
-	ticket, err := s.tickets.VerifyTicket(string(text))
+	ticket, err := x.plan.tickets.VerifyTicket(string(text))
 	switch {
 	case err != nil:
 		return s.refuseField(x, auth.HeaderTicket, "is not a ticket of this shop, or was changed; try again without it")
@@ -285,7 +271,7 @@ func (s *Server) mayHaveOrdered(x *exchange, since int64) bool {
 
 // checkOwner makes sure that the user's state is kept here.
 func (s *Server) checkOwner(x *exchange) bool {
-	if x.identity == nil || s.ring.Owner(x.identity.User) == s.cfg.Self {
+	if x.identity == nil || x.plan.ring.Owner(x.identity.User) == x.plan.cfg.Self {
 		return false
 	}
 	return x.refuse(s, problem.Unavailable, "This node does not serve you at the moment.")

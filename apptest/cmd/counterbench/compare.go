@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"headgate.example/apptest/measure"
 )
 
 const (
@@ -153,15 +155,9 @@ func compare(ctx context.Context, b *bench, c scenario, ours, theirs rival) erro
 	if n := sides[1].repeats; n > 0 {
 		note = fmt.Sprintf("; %d runs repeated since the leader changed", n)
 	}
-	b.figure(c.name, "%.2f (%d pairs, %.2f to %.2f; counter %.0f/s, redis %.0f/s%s)", median(ratios), b.pairs,
-		slices.Min(ratios), slices.Max(ratios), median(sides[1].rates), median(sides[0].rates), note)
+	b.figure(c.name, "%.2f (%d pairs, %.2f to %.2f; counter %.0f/s, redis %.0f/s%s)", measure.Median(ratios), b.pairs,
+		slices.Min(ratios), slices.Max(ratios), measure.Median(sides[1].rates), measure.Median(sides[0].rates), note)
 	return nil
-}
-
-func median(of []float64) float64 {
-	sorted := slices.Sorted(slices.Values(of))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
 // refuse compares how fast both say that everything is gone. That Redis writes no log.
@@ -204,13 +200,13 @@ func replicated(ctx context.Context, b *bench) error {
 	})
 }
 
-func perDepth(b *bench, what string, measure func(scenario, string) error) error {
+func perDepth(b *bench, what string, each func(scenario, string) error) error {
 	for _, depth := range []int{1, 16, 64} {
 		dir, err := makeDir(b.dir, fmt.Sprintf("p%d", depth))
 		if err != nil {
 			return err
 		}
-		if err := measure(scenario{name: fmt.Sprintf("%s.rps_vs_redis_always.p%d", what, depth), pipeline: depth}, dir); err != nil {
+		if err := each(scenario{name: fmt.Sprintf("%s.rps_vs_redis_always.p%d", what, depth), pipeline: depth}, dir); err != nil {
 			return fmt.Errorf("at %d a pipeline: %w", depth, err)
 		}
 	}

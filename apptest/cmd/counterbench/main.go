@@ -58,7 +58,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, o.within)
 	defer cancel()
-	if err := measure(ctx, &o, stdout, stderr); err != nil {
+	if err := runSuites(ctx, &o, stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, "counterbench:", err) //nolint:errcheck // the exit code says it too
 		return 1
 	}
@@ -102,7 +102,7 @@ func (b *bench) figure(name, format string, args ...any) {
 	fmt.Fprintf(b.stdout, "counter.%s: %s\n", name, fmt.Sprintf(format, args...)) //nolint:errcheck // a closed pipe ends the program soon enough
 }
 
-func measure(ctx context.Context, o *options, stdout, stderr io.Writer) (err error) {
+func runSuites(ctx context.Context, o *options, stdout, stderr io.Writer) (err error) {
 	for _, program := range []string{o.counter, "redis-server", "redis-benchmark"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%w (make bin/counter builds the counter; Redis comes with the package redis)", err)

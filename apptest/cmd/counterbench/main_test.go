@@ -26,15 +26,6 @@ func TestReadReply(t *testing.T) {
 	}
 }
 
-func TestMedian(t *testing.T) {
-	if got := median([]float64{5, 1, 3}); got != 3 {
-		t.Errorf("of three: %v", got)
-	}
-	if got := median([]float64{4, 1, 3, 2}); got != 2.5 {
-		t.Errorf("of four: %v", got)
-	}
-}
-
 func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{{"-pairs", "x"}, {"-pairs", "0"}, {"-counter", "/does/not/exist"}} {
 		if code := run(args, io.Discard, io.Discard); code == 0 {

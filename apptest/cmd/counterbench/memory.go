@@ -37,7 +37,7 @@ func memory(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	emptyRSS, err := c.rss()
+	emptyRSS, err := c.RSS()
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func memory(ctx context.Context, b *bench) error {
 	if err != nil || holds < int64(b.holds)*99/100 {
 		return errors.Join(fmt.Errorf("%d holds of %d were made", holds, b.holds), err)
 	}
-	fullRSS, err := c.rss()
+	fullRSS, err := c.RSS()
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func memory(ctx context.Context, b *bench) error {
 // revive kills the counter and starts it again on the same folder.
 func revive(ctx context.Context, b *bench, c *counter, holds int64) error {
 	addr := c.addr
-	c.kill()
+	c.Kill()
 	began := time.Now()
 	if err := c.start(ctx, addr); err != nil {
 		return err
@@ -75,7 +75,7 @@ func revive(ctx context.Context, b *bench, c *counter, holds int64) error {
 	if err != nil || after != holds {
 		return errors.Join(fmt.Errorf("%d holds were made, %d are there after a restart", holds, after), err)
 	}
-	rss, err := c.rss()
+	rss, err := c.RSS()
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"headgate.example/apptest/measure"
 )
 
 // script is the classic one. A sold out sale costs it one GET.
@@ -45,7 +47,7 @@ type redis struct {
 
 // startRedis starts a Redis, durable or not. It never rewrites its log, which spares it work.
 func startRedis(ctx context.Context, dir string, durable bool) (*redis, error) {
-	addr, err := freeAddress()
+	addr, err := measure.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +65,7 @@ func startRedis(ctx context.Context, dir string, durable bool) (*redis, error) {
 		r.sha, err = s.ask("SCRIPT", "LOAD", script)
 	}
 	if err != nil {
-		s.kill()
+		s.Kill()
 		return nil, err
 	}
 	return r, nil
@@ -81,7 +83,7 @@ func (r *redis) drop(sale string) error { return r.must("UNLINK", sale, "users:"
 
 func (r *redis) address() string { return r.addr }
 
-func (r *redis) stop() { r.kill() }
+func (r *redis) stop() { r.Kill() }
 
 type counter struct {
 	*server
@@ -93,11 +95,11 @@ type counter struct {
 
 // startCounter starts a lone voter with the defaults that it is shipped with.
 func startCounter(ctx context.Context, path, dir string) (*counter, error) {
-	addr, err := freeAddress()
+	addr, err := measure.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	admin, err := freeAddress()
+	admin, err := measure.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +117,7 @@ func (c *counter) start(ctx context.Context, addr string) (err error) {
 		return err
 	}
 	if err = c.await(ctx, "raft_serving:1", "INFO", "raft"); err != nil {
-		c.kill()
+		c.Kill()
 	}
 	return err
 }
@@ -157,4 +159,4 @@ func (c *counter) drop(string) error { return nil }
 
 func (c *counter) address() string { return c.addr }
 
-func (c *counter) stop() { c.kill() }
+func (c *counter) stop() { c.Kill() }

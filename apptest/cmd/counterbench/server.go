@@ -3,82 +3,48 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"headgate.example/apptest/measure"
 )
 
 // startWithin bounds the wait for a program to answer.
 const startWithin = time.Minute
 
-// server is a program under measurement.
+// server is a program that answers RESP.
 type server struct {
-	name string
-	addr string // RESP
-	cmd  *exec.Cmd
-	log  string
-	gone chan struct{}
+	*measure.Process
+	addr string
 }
 
 // launch starts a program that will answer RESP on addr. It is killed when ctx ends.
 func launch(ctx context.Context, name, addr, dir string, argv ...string) (*server, error) {
-	s := &server{name: name, addr: addr, log: filepath.Join(dir, name+".log"), gone: make(chan struct{})}
-	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	p, err := measure.Launch(ctx, name, dir, argv...)
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
-	s.cmd = exec.CommandContext(ctx, argv[0], argv[1:]...)
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	if err := s.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting %s: %w", name, err)
-	}
-	go func() {
-		_ = s.cmd.Wait() // it is killed in the end
-		close(s.gone)
-	}()
-	return s, nil
-}
-
-// kill ends the program at once and waits for its end.
-func (s *server) kill() {
-	_ = s.cmd.Process.Signal(syscall.SIGKILL)
-	<-s.gone
+	return &server{Process: p, addr: addr}, nil
 }
 
 // await asks until the answer holds what is wanted.
 func (s *server) await(ctx context.Context, want string, request ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	var last string
-	for {
+	return s.Await(ctx, func() error {
 		reply, err := s.ask(request...)
-		if err == nil && strings.Contains(reply, want) {
-			return nil
+		if err != nil {
+			return err
 		}
-		if last = reply; err != nil {
-			last = err.Error()
+		if !strings.Contains(reply, want) {
+			return fmt.Errorf("it answers %s with %q instead of %q", request[0], reply, want)
 		}
-		select {
-		case <-s.gone:
-			text, _ := os.ReadFile(s.log)
-			return fmt.Errorf("%s ended: %s", s.name, bytes.TrimSpace(text[max(0, len(text)-2048):]))
-		case <-ctx.Done():
-			return fmt.Errorf("%s does not answer %s with %q: %s", s.name, request[0], want, last)
-		case <-tick.C:
-		}
-	}
+		return nil
+	})
 }
 
 // ask sends one request on a connection of its own and gives the reply's text: an error reply as an error,
@@ -109,10 +75,10 @@ func (s *server) must(request ...string) error {
 		return fmt.Errorf("%w: %w", errNoLeader, err)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %s: %w", s.name, strings.Join(request[:min(2, len(request))], " "), err)
+		return fmt.Errorf("%s: %s: %w", s.Name, strings.Join(request[:min(2, len(request))], " "), err)
 	}
 	if reply == "" {
-		return fmt.Errorf("%s: %s: no answer", s.name, request[0])
+		return fmt.Errorf("%s: %s: no answer", s.Name, request[0])
 	}
 	return nil
 }
@@ -124,30 +90,6 @@ func (s *server) count(request ...string) (int64, error) {
 		return 0, err
 	}
 	return strconv.ParseInt(reply, 10, 64)
-}
-
-// rss is the memory that the program has of the system, in bytes.
-func (s *server) rss() (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, found := strings.Cut(string(text), "VmRSS:")
-	fields := strings.Fields(rest)
-	if !found || len(fields) == 0 {
-		return 0, errors.New("no VmRSS in the status of a process")
-	}
-	kilobytes, err := strconv.ParseInt(fields[0], 10, 64)
-	return kilobytes << 10, err
-}
-
-// freeAddress gives a loopback address that nobody listens on.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
 }
 
 func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"headgate.example/apptest/measure"
 )
 
 // voters is a shard of three on this machine. Requests go to whoever leads it.
@@ -25,7 +27,7 @@ func startVoters(ctx context.Context, path, dir string) (_ *voters, err error) {
 	var list strings.Builder
 	for i := range addresses {
 		for j := range addresses[i] {
-			if addresses[i][j], err = freeAddress(); err != nil {
+			if addresses[i][j], err = measure.FreeAddress(); err != nil {
 				return nil, err
 			}
 		}
@@ -84,6 +86,6 @@ func (v *voters) elect(ctx context.Context) error {
 
 func (v *voters) stop() {
 	for _, c := range v.all {
-		c.kill()
+		c.Kill()
 	}
 }

@@ -26,8 +26,8 @@ const (
 	adminCloseTimeout   = time.Second
 )
 
-// Admin is the port for operators and their tools: /livez, /readyz, /metrics, /debug/pprof/ and
-// /config of one program or of all layers of a process.
+// Admin is the port for operators and their tools: /livez, /readyz, /metrics, /debug/pprof/, /config
+// and the pages (Runtime.Pages) of one program or of all layers of a process.
 type Admin struct {
 	listener net.Listener
 	server   *http.Server
@@ -69,14 +69,23 @@ func OpenAdmin(addr string, runtimes ...*Runtime) (*Admin, error) {
 	a.mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	a.mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	a.mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	a.mux.HandleFunc("/", a.servePages)
 	return a, nil
+}
+
+// servePages looks for a layer with a page for the request.
+func (a *Admin) servePages(w http.ResponseWriter, r *http.Request) {
+	for _, rt := range a.runtimes {
+		if _, pattern := rt.Pages.Handler(r); pattern != "" {
+			rt.Pages.ServeHTTP(w, r)
+			return
+		}
+	}
+	http.NotFound(w, r)
 }
 
 // Addr is the bound address, host:port.
 func (a *Admin) Addr() string { return a.listener.Addr().String() }
-
-// AppendHandler adds a page, by a pattern of net/http's mux. It panics when the pattern is taken.
-func (a *Admin) AppendHandler(pattern string, h http.Handler) { a.mux.Handle(pattern, h) }
 
 // Run serves until ctx is done, gives requests that are under way a second, and closes. It is called
 // once.

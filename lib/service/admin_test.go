@@ -63,7 +63,8 @@ func TestAdminOfSeveralLayers(t *testing.T) {
 	two.Health.Register("queue", Required, func(context.Context) error { return away })
 	two.Health.Register("mail", Degraded, func(context.Context) error { return broken })
 	a := openAdmin(t, one, two)
-	a.AppendHandler("GET /extra", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "more") }))
+	// Layers add theirs when they open, which is after the port.
+	two.Pages.HandleFunc("GET /extra/{name}", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "more of "+r.PathValue("name")) })
 	base := "http://" + a.Addr()
 
 	expect := func(path string, status int, parts ...string) string {
@@ -102,7 +103,7 @@ func TestAdminOfSeveralLayers(t *testing.T) {
 	expect("/debug/pprof/", 200, "goroutine")
 	expect("/debug/pprof/goroutine?debug=1", 200, "goroutine profile")
 	expect("/debug/pprof/cmdline", 200)
-	expect("/extra", 200, "more")
+	expect("/extra/this", 200, "more of this")
 	expect("/nothing", 404)
 }
 
@@ -122,15 +123,16 @@ func TestAdminListensOnLoopbackUnlessTold(t *testing.T) {
 
 // A page that never ends does not keep the port from closing.
 func TestAdminClosesWithARequestUnderWay(t *testing.T) {
-	a, err := OpenAdmin("127.0.0.1:0")
+	entered := make(chan struct{})
+	rt := NewRuntime("counter", nil)
+	rt.Pages.HandleFunc("GET /hang", func(_ http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-r.Context().Done()
+	})
+	a, err := OpenAdmin("127.0.0.1:0", rt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	entered := make(chan struct{})
-	a.AppendHandler("GET /hang", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		close(entered)
-		<-r.Context().Done()
-	}))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()

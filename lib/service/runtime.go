@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"log/slog"
+	"net/http"
 
 	"github.com/VictoriaMetrics/metrics"
 )
@@ -16,6 +17,9 @@ type Runtime struct {
 	// ConfigView gives the effective config as YAML, secrets masked (config.Masked); nil shows none.
 	// It is set before the admin port serves, and must be safe for concurrent calls.
 	ConfigView func() []byte
+	// Pages are what the layer shows on the admin port besides what every program does; register on it
+	// at any time. The patterns of layers that share a process must differ: the first layer's wins.
+	Pages *http.ServeMux
 	// ConfigFile is where the config came from, for programs that reload it; "" when it has none.
 	ConfigFile string
 }
@@ -25,7 +29,7 @@ func NewRuntime(name string, log *slog.Logger) *Runtime {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Runtime{Name: name, Log: log.With("program", name), Metrics: metrics.NewSet(), Health: NewHealth()}
+	return &Runtime{Name: name, Log: log.With("program", name), Metrics: metrics.NewSet(), Health: NewHealth(), Pages: http.NewServeMux()}
 }
 
 // Program is a layer that is open: its listeners are bound.

@@ -2,7 +2,6 @@ package machine
 
 import (
 	"fmt"
-	"net/netip"
 	"unicode/utf8"
 
 	"headgate.example/lib/sale"
@@ -187,26 +186,13 @@ func (c *Command) checkRule() error {
 	return checkReason(c.Reason)
 }
 
-// canonicalAddress gives the one form under which an address or network is banned: no port, no zone,
-// no IPv4 in IPv6, host bits cleared, a network of one address as that address.
+// canonicalAddress gives the one form under which an address or network is banned.
 func canonicalAddress(text string) (string, error) {
-	if len(text) > MaxAddressBytes {
-		return "", refuse("value", "must be at most %d bytes", MaxAddressBytes)
+	network, err := sale.ParseNetwork(text)
+	if err != nil {
+		return "", refuse("value", "%s", err.(*sale.FieldError).Reason)
 	}
-	if prefix, err := netip.ParsePrefix(text); err == nil {
-		if prefix.Addr().Is4In6() {
-			return "", refuse("value", "write an IPv4 network in its IPv4 form")
-		}
-		if prefix.IsSingleIP() {
-			return prefix.Addr().String(), nil
-		}
-		return prefix.Masked().String(), nil
-	}
-	addr, err := netip.ParseAddr(text)
-	if err != nil || addr.Zone() != "" {
-		return "", refuse("value", "must be an IP address or a network such as 192.0.2.0/24")
-	}
-	return addr.Unmap().String(), nil
+	return sale.NetworkText(network), nil
 }
 
 func checkReason(reason string) error {

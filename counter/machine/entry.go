@@ -185,10 +185,10 @@ func (d *decoder) command(c *Command) {
 	case RestoreSale:
 		c.Restore = d.restore()
 	case Ban:
-		c.Rule, c.Value = RuleKind(d.byte("rule")), d.string("value", MaxAddressBytes)
+		c.Rule, c.Value = RuleKind(d.byte("rule")), d.string("value", sale.MaxAddressBytes)
 		c.Until, c.Reason = d.int("until"), d.string("reason", sale.MaxReasonBytes)
 	case Unban:
-		c.Rule, c.Value = RuleKind(d.byte("rule")), d.string("value", MaxAddressBytes)
+		c.Rule, c.Value = RuleKind(d.byte("rule")), d.string("value", sale.MaxAddressBytes)
 	case Revoke:
 		c.User, c.Before = d.string("user", sale.MaxUserBytes), d.int("before")
 	case Ask, Accept:

@@ -31,8 +31,6 @@ const (
 	// MaxIDFloorMillis is how far an id floor may lie ahead of the entry's wall stamp; a higher one
 	// is refused, since it is more likely a mistyped number.
 	MaxIDFloorMillis = 24 * 3_600_000
-	// MaxAddressBytes bounds the text of a banned address or network.
-	MaxAddressBytes = 64
 	// sweepHolds is how many holds of forgotten sales one entry frees after their time.
 	sweepHolds = 4096
 	// maxMillis is the highest stamp in milliseconds; later ones are cut to it.

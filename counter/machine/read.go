@@ -293,7 +293,7 @@ func (sr *snapshotReader) enter(d *decoder, sl *saleState, user string, h *hold)
 func (sr *snapshotReader) rule(d *decoder) {
 	r := Rule{Kind: RuleKind(d.byte("rule")), Removed: d.bool("removed")}
 	d.ints("rule", &r.Index, &r.Until, &r.Before)
-	r.Value, r.Reason = d.string("value", MaxAddressBytes), d.string("reason", sale.MaxReasonBytes)
+	r.Value, r.Reason = d.string("value", sale.MaxAddressBytes), d.string("reason", sale.MaxReasonBytes)
 	if d.err != nil {
 		return
 	}

@@ -206,6 +206,10 @@ func (r *Ring) Owner(key string) string {
 	return r.members[r.owners[r.Partition(key)]]
 }
 
+// PartitionOwner is the position in Members of the member that owns a partition, for callers that
+// compute the partition of their keys themselves. The partition must be below Params().Partitions.
+func (r *Ring) PartitionOwner(partition int) int { return int(r.owners[partition]) }
+
 // Owners lists up to n distinct members for a key, in the order to try them: the owner, then its
 // fallbacks. The fallbacks of an owner's partitions are spread over all others (by rendezvous hashing),
 // so that the load of a dead member does not fall on one neighbour. They are for use while a member does

@@ -344,3 +344,17 @@ func BenchmarkNew(b *testing.B) {
 		})
 	}
 }
+
+func TestPartitionOwnerAgreesWithOwner(t *testing.T) {
+	r, err := New([]string{"c", "a", "b"}, DefaultParams())
+	if err != nil {
+		t.Fatal(err)
+	}
+	members := r.Members()
+	for i := range 1000 {
+		key := fmt.Sprintf("u%04d", i)
+		if got := members[r.PartitionOwner(r.Partition(key))]; got != r.Owner(key) {
+			t.Fatalf("%s: partition owner %s, owner %s", key, got, r.Owner(key))
+		}
+	}
+}

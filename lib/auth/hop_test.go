@@ -128,3 +128,27 @@ func BenchmarkSignAndVerifyHop(b *testing.B) {
 		}
 	}
 }
+
+func TestDerivedKeysDifferByAllThatTheyAreMadeOf(t *testing.T) {
+	ring, err := NewKeyring([]SymmetricKey{{ID: "a", Secret: "0123456789abcdef"}, {ID: "b", Secret: "fedcba9876543210"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ring.SigningKey() != "a" {
+		t.Errorf("signs with %q", ring.SigningKey())
+	}
+	seen := map[string]string{}
+	for _, c := range [][]string{{"a", "x"}, {"b", "x"}, {"a", "y"}, {"a", "x", "1"}, {"a", "x", "12"}, {"a", "x", "1", "2"}, {"a", "x", "", "12"}} {
+		key := ring.Derive(c[0], c[1], c[2:]...)
+		if again := ring.Derive(c[0], c[1], c[2:]...); len(key) != 32 || string(again) != string(key) {
+			t.Errorf("%q: %d bytes, or not the same twice", c, len(key))
+		}
+		if other, ok := seen[string(key)]; ok {
+			t.Errorf("%q and %s share a key", c, other)
+		}
+		seen[string(key)] = strings.Join(c, ",")
+	}
+	if ring.Derive("c", "x") != nil {
+		t.Error("a key was derived from one that is not there")
+	}
+}

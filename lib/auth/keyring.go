@@ -89,6 +89,27 @@ func NewKeyring(keys []SymmetricKey) (*Keyring, error) {
 	return ring, nil
 }
 
+// SigningKey is the id of the key that signs.
+func (r *Keyring) SigningKey() string { return r.sign.id }
+
+// Derive makes a key of 32 bytes for another use out of one of the ring's keys: the HMAC over a label and
+// parts, each with its length, so that no two lists of parts share a key. It gives nil when there is no
+// key of that id.
+func (r *Keyring) Derive(keyID, label string, parts ...string) []byte {
+	key := r.keys[keyID]
+	if key == nil {
+		return nil
+	}
+	mac := key.pool.Get().(hash.Hash) //nolint:forcetypeassert // only hashes are put
+	defer key.pool.Put(mac)
+	mac.Reset()
+	fmt.Fprintf(mac, "derive %d:%s\n", len(label), label) // a domain of its own: no ticket or hop begins so
+	for _, part := range parts {
+		fmt.Fprintf(mac, "%d:%s\n", len(part), part)
+	}
+	return mac.Sum(nil)
+}
+
 // appendMAC appends the base64url of the HMAC over text.
 func (k *macKey) appendMAC(dst, text []byte) []byte {
 	mac := k.pool.Get().(hash.Hash) //nolint:forcetypeassert // only hashes are put

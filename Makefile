@@ -13,7 +13,7 @@ export GOFLAGS = -trimpath -buildvcs=false
 LDFLAGS = -s -w -X headgate.example/lib/service.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset build test soak bench bench-counter check clean vet format services $(PROGRAMS:%=bin/%)
+.PHONY: help run reset build test soak bench bench-edge bench-counter check clean vet format services $(PROGRAMS:%=bin/%)
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -49,9 +49,11 @@ soak: build ## the long tests: simulation for an hour (HEADGATE_SIM_FOR), 50 rou
 		$(RUN_TESTS) -only apptest -run 'TestKillRounds|TestCrowd|TestLinearizable' -timeout 2h
 	go run ./apptest/cmd/fuzzall -each $${HEADGATE_FUZZ_TIME:-60s}
 
-bench: build ## a small benchmark of the edge: ratios as `name: value` lines
-	@out=$$(HEADGATE_TEST_BIN=$(CURDIR)/bin go test -tags bench -count=1 -v -run '^TestBench' ./apptest) || { echo "$$out"; exit 1; }; \
-		echo "$$out" | grep -E '^[a-z_]+: '
+bench: bench-edge bench-counter ## both benchmarks: the edge against fasthttp and nginx, the counter against Redis (about 10 minutes)
+
+# EDGE_BENCH takes flags of edgebench, such as "-rounds 1 -run 1s -only refuse" for a quick look.
+bench-edge: bin/interceptor bin/counter ## the edge against bare fasthttp and nginx limit_req, loaded by wrk: ratios as `name: value` lines
+	@go run ./apptest/cmd/edgebench -interceptor bin/interceptor -counter bin/counter $(EDGE_BENCH)
 
 # COUNTER_BENCH takes flags of counterbench, such as "-pairs 1 -run 300ms -only durable" for a quick look.
 bench-counter: bin/counter ## the counter against a private Redis: ratios as `name: value` lines (some minutes)
@@ -66,7 +68,6 @@ check: vet format bin/headgate ## vet, format, staticcheck when installed, sampl
 
 vet:
 	go vet work
-	go vet -tags bench ./apptest
 	go vet -tags simbroken_borrow,simbroken_refuse,simbroken_wall ./counter/machine ./counter/simulation
 
 format:

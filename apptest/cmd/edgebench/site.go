@@ -1,0 +1,123 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"headgate.example/apptest/measure"
+	"headgate.example/apptest/voters"
+)
+
+// site is a counter and an interceptor before an upstream.
+type site struct {
+	counter *voters.Shard
+	edge    *target
+}
+
+// edgeConfig is what is set otherwise than by default: the interval is so long that nobody's press is
+// admitted twice in a measurement.
+const edgeConfig = `service: {admin: %[2]q, log_format: json}
+listen: %[1]q
+self: edge-1
+peers: [{name: edge-1, address: %[1]q}]
+tokens: {keys: [{id: %[3]s, algorithm: HS256, secret: %[4]s}]}
+ticket_keys: [{id: t1, secret: ticket-secret-for-measurements}]
+hop_keys: [{id: h1, secret: hop-secret-for-measurements}]
+counter: {shards: [{name: s1, number: 0, addresses: [%[5]q]}]}
+upstreams: [{name: backend, address: %[6]q}]
+limits: {user_interval: 10m}
+`
+
+// startSite starts both. Its sales are opened afterwards: of older ones an edge does not know whose
+// orders were taken, and asks the counter once for each user.
+func startSite(ctx context.Context, b *bench, upstream string) (_ *site, err error) {
+	s := &site{}
+	defer func() {
+		if err != nil {
+			s.stop()
+		}
+	}()
+	dir := filepath.Join(b.dir, "counter")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if s.counter, err = voters.New(b.counter, dir, 1); err != nil {
+		return nil, err
+	}
+	if err := s.counter.Start(ctx); err != nil {
+		return nil, err
+	}
+	t := &target{name: "edge", refuses: true, admin: []string{""}}
+	if t.address, err = measure.FreeAddress(); err != nil {
+		return nil, err
+	}
+	if t.admin[0], err = measure.FreeAddress(); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(b.dir, "interceptor.yaml")
+	text := fmt.Appendf(nil, edgeConfig, t.address, t.admin[0], tokenKey, tokenSecret, s.counter.Voters[0].Client, upstream)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return nil, err
+	}
+	p, err := measure.Launch(ctx, t.name, b.dir, b.interceptor, "--config", file)
+	if err != nil {
+		return nil, err
+	}
+	t.processes = []*measure.Process{p}
+	s.edge = t
+	return s, t.await(ctx)
+}
+
+func (s *site) stop() {
+	if s.edge != nil {
+		s.edge.stop()
+	}
+	if s.counter != nil {
+		s.counter.Close()
+	}
+}
+
+// open opens a sale and waits until the edge answers a press of the load with a code.
+func (s *site) open(ctx context.Context, sale string, stock, limit int, press, code string) error {
+	if err := s.counter.OpenSale(ctx, sale, stock, limit); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	return s.edge.processes[0].Await(ctx, func() error {
+		answer, err := s.edge.ask(press)
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(answer, "Headgate-Code: "+code+"\r\n") {
+			return fmt.Errorf("a press is answered with %q instead of %s", answer, code)
+		}
+		return nil
+	})
+}
+
+// ask sends one request and gives the beginning of the answer.
+func (t *target) ask(request string) (string, error) {
+	conn, err := net.DialTimeout("tcp", t.address, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return "", err
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		return "", err
+	}
+	answer := make([]byte, 4096)
+	n, err := conn.Read(answer)
+	return string(answer[:n]), err
+}

@@ -1,0 +1,250 @@
+package strikes
+
+import (
+	"cmp"
+	"hash/maphash"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Bounds of the bans kept. In a full shard no ban is made until one of its bans is over.
+const (
+	banShards    = 64
+	maxShardBans = 256
+
+	// MaxBans is how many bans are kept at once.
+	MaxBans = banShards * maxShardBans
+)
+
+// Ban keeps a user or a network away until its time is over. Times are nanoseconds of the caller's clock.
+type Ban struct {
+	User    string       // "" for a network
+	Network netip.Prefix // one IPv4 address, or an IPv6 /64
+	Offence Offence
+	Strikes int // that it took
+	Since   int64
+	Until   int64
+}
+
+// Outcome is what came of a strike.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Ignored  Outcome = iota // the rule is off, or there was nobody to charge
+	Counted                 // not enough of them yet
+	WouldBan                // the rule is in shadow
+	Banned                  // the ban holds from now on
+	NoRoom                  // MaxBans others are kept: no ban was made
+)
+
+// Book counts strikes and keeps the bans that come of them. It is safe for concurrent use.
+type Book struct {
+	seed   maphash.Seed
+	counts [offences]*tally // none for None
+	shards [banShards]banShard
+	bans   atomic.Int64 // kept, over or not; most nodes have none at most times
+	forgot atomic.Int64
+}
+
+type banShard struct {
+	mu       sync.RWMutex
+	users    map[string]Ban
+	networks map[netip.Prefix]Ban
+	_        [24]byte
+}
+
+// NewBook makes an empty book.
+func NewBook() *Book {
+	b := &Book{seed: maphash.MakeSeed()}
+	for _, o := range Offences() {
+		b.counts[o] = newTally()
+	}
+	for i := range b.shards {
+		b.shards[i].users, b.shards[i].networks = map[string]Ban{}, map[netip.Prefix]Ban{}
+	}
+	return b
+}
+
+// NetworkOf is what is charged for an address: itself, or its /64 for IPv6, of which one person has all.
+func NetworkOf(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap().WithZone("")
+	network, _ := addr.Prefix(min(addr.BitLen(), 64)) // the zero address gives the zero network
+	return network
+}
+
+func (b *Book) userKey(user string) uint64 { return maphash.String(b.seed, user) }
+
+func (b *Book) networkKey(network netip.Prefix) uint64 {
+	bytes := network.Addr().As16()
+	return maphash.Bytes(b.seed, bytes[:])
+}
+
+// StrikeUser counts one strike against a user and says what came of it; the ban is that of WouldBan,
+// Banned and NoRoom. It keeps the text of user when it bans, so that it must not be changed later.
+func (b *Book) StrikeUser(rules *Rules, o Offence, user string, now int64) (Outcome, Ban) {
+	if user == "" {
+		return Ignored, Ban{}
+	}
+	return b.strike(rules, b.userKey(user), Ban{User: user, Offence: o}, now)
+}
+
+// StrikeAddress is StrikeUser for an address.
+func (b *Book) StrikeAddress(rules *Rules, o Offence, addr netip.Addr, now int64) (Outcome, Ban) {
+	network := NetworkOf(addr)
+	if !network.IsValid() {
+		return Ignored, Ban{}
+	}
+	return b.strike(rules, b.networkKey(network), Ban{Network: network, Offence: o}, now)
+}
+
+func (b *Book) strike(rules *Rules, key uint64, ban Ban, now int64) (Outcome, Ban) {
+	rule := rules.of(ban.Offence)
+	if ban.Offence == None || rule.Mode == Off {
+		return Ignored, Ban{}
+	}
+	bans, forgot := b.counts[ban.Offence].strike(key, now, rule.Count, rule.Window)
+	if forgot {
+		b.forgot.Add(1)
+	}
+	if !bans {
+		return Counted, Ban{}
+	}
+	ban.Strikes, ban.Since, ban.Until = rule.Count, now, now+int64(rule.BanFor)
+	if rule.Mode == Shadow {
+		return WouldBan, ban
+	}
+	if !b.keep(key, ban) {
+		return NoRoom, ban
+	}
+	return Banned, ban
+}
+
+// keep enters a ban; one of the same subject that lasts longer stands.
+func (b *Book) keep(key uint64, ban Ban) bool {
+	s := &b.shards[key%banShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, there := s.networks[ban.Network]
+	if ban.User != "" {
+		old, there = s.users[ban.User]
+	}
+	if there && old.Until >= ban.Until {
+		return true
+	}
+	if !there {
+		if len(s.users)+len(s.networks) >= maxShardBans && b.drop(s, func(old *Ban) bool { return old.Until <= ban.Since }) == 0 {
+			return false
+		}
+		b.bans.Add(1)
+	}
+	if ban.User == "" {
+		s.networks[ban.Network] = ban
+	} else {
+		s.users[ban.User] = ban
+	}
+	return true
+}
+
+// drop removes the bans of a shard that fit, with its lock held, and gives their number.
+func (b *Book) drop(s *banShard, fits func(*Ban) bool) int {
+	before := len(s.users) + len(s.networks)
+	for user, ban := range s.users {
+		if fits(&ban) {
+			delete(s.users, user)
+		}
+	}
+	for network, ban := range s.networks {
+		if fits(&ban) {
+			delete(s.networks, network)
+		}
+	}
+	dropped := before - len(s.users) - len(s.networks)
+	b.bans.Add(int64(-dropped))
+	return dropped
+}
+
+func (b *Book) dropAll(fits func(*Ban) bool) (dropped int) {
+	if b.bans.Load() == 0 {
+		return 0
+	}
+	for i := range b.shards {
+		s := &b.shards[i]
+		s.mu.Lock()
+		dropped += b.drop(s, fits)
+		s.mu.Unlock()
+	}
+	return dropped
+}
+
+// User gives the ban that a user is under at now.
+func (b *Book) User(user string, now int64) (Ban, bool) {
+	if b.bans.Load() == 0 {
+		return Ban{}, false
+	}
+	s := &b.shards[b.userKey(user)%banShards]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	ban, there := s.users[user]
+	return ban, there && ban.Until > now
+}
+
+// Address gives the ban that an address is under at now.
+func (b *Book) Address(addr netip.Addr, now int64) (Ban, bool) {
+	if b.bans.Load() == 0 {
+		return Ban{}, false
+	}
+	network := NetworkOf(addr)
+	s := &b.shards[b.networkKey(network)%banShards]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	ban, there := s.networks[network]
+	return ban, there && ban.Until > now
+}
+
+// LiftUser ends a user's ban; it gives how many there were, 0 or 1.
+func (b *Book) LiftUser(user string) int {
+	return b.dropAll(func(ban *Ban) bool { return ban.User != "" && ban.User == user })
+}
+
+// LiftNetwork ends the bans of all addresses that the network has a part in, and gives their number.
+func (b *Book) LiftNetwork(network netip.Prefix) int {
+	return b.dropAll(func(ban *Ban) bool { return ban.User == "" && ban.Network.Overlaps(network) })
+}
+
+// Sweep drops the bans that are over. Call it now and then, so that memory follows what stands.
+func (b *Book) Sweep(now int64) {
+	b.dropAll(func(ban *Ban) bool { return ban.Until <= now })
+}
+
+// List gives the bans that stand at now, the longest first, at most limit, and their whole number.
+func (b *Book) List(now int64, limit int) (list []Ban, total int) {
+	for i := range b.shards {
+		s := &b.shards[i]
+		s.mu.RLock()
+		for _, ban := range s.users {
+			list = append(list, ban)
+		}
+		for _, ban := range s.networks {
+			list = append(list, ban)
+		}
+		s.mu.RUnlock()
+	}
+	list = slices.DeleteFunc(list, func(ban Ban) bool { return ban.Until <= now })
+	slices.SortFunc(list, func(x, y Ban) int {
+		return cmp.Or(cmp.Compare(y.Until, x.Until), cmp.Compare(x.User, y.User), x.Network.Addr().Compare(y.Network.Addr()))
+	})
+	return list[:min(limit, len(list))], len(list)
+}
+
+// Len is the number of bans kept, those that are over since the last Sweep included.
+func (b *Book) Len() int { return int(b.bans.Load()) }
+
+// Forgotten counts the subjects that were dropped from a full set while their window was open.
+func (b *Book) Forgotten() int64 { return b.forgot.Load() }
+
+// Left is how long a ban lasts from now on.
+func (ban *Ban) Left(now int64) time.Duration { return time.Duration(ban.Until - now) }

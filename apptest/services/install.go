@@ -25,6 +25,7 @@ func packages(name string) []string {
 		Redis:    {"redis-server", "redis-tools"},
 		Nginx:    {"nginx-light"},
 		Chromium: {"chromium"},
+		Wrk:      {"wrk"},
 	}[name]
 }
 

@@ -120,6 +120,7 @@ func lookUp(name string) (string, error) {
 		Redis:    {"redis-cli"},
 		Nginx:    {"nginx", "/usr/sbin/nginx"},
 		Chromium: {"chromium", "chromium-browser", "google-chrome"},
+		Wrk:      {"wrk"},
 	}[name]
 	for _, c := range candidates {
 		if path, err := exec.LookPath(c); err == nil {

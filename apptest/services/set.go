@@ -20,10 +20,11 @@ const (
 	Redis    = "redis"
 	Nginx    = "nginx"
 	Chromium = "chromium"
+	Wrk      = "wrk"
 )
 
 // Names gives all of them.
-func Names() []string { return []string{RabbitMQ, MariaDB, Redis, Nginx, Chromium} }
+func Names() []string { return []string{RabbitMQ, MariaDB, Redis, Nginx, Chromium, Wrk} }
 
 // CheckNames refuses a name that is not one of Names.
 func CheckNames(names []string) error {
@@ -49,6 +50,7 @@ type Set struct {
 	RedisCLI string            // path of redis-cli
 	Chromium string            // path of the browser
 	Nginx    string            // path of nginx
+	Wrk      string            // path of wrk, the load generator
 	Missing  map[string]string // name: why it could not be had
 
 	dir string
@@ -91,7 +93,7 @@ func (s *Set) find(wanted []string) {
 	for _, p := range []struct {
 		name string
 		into *string
-	}{{Redis, &s.RedisCLI}, {Chromium, &s.Chromium}, {Nginx, &s.Nginx}} {
+	}{{Redis, &s.RedisCLI}, {Chromium, &s.Chromium}, {Nginx, &s.Nginx}, {Wrk, &s.Wrk}} {
 		if !slices.Contains(wanted, p.name) {
 			continue
 		}
@@ -158,6 +160,7 @@ func (s *Set) Env() []string {
 	add("HEADGATE_TEST_REDIS_CLI", s.RedisCLI)
 	add("HEADGATE_TEST_CHROMIUM", s.Chromium)
 	add("HEADGATE_TEST_NGINX", s.Nginx)
+	add("HEADGATE_TEST_WRK", s.Wrk)
 	return env
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"headgate.example/apptest/measure"
@@ -38,8 +39,16 @@ http {
 }
 `
 
+// findNginx looks where Debian keeps daemons, too.
+func findNginx() (string, error) {
+	if path, err := exec.LookPath("nginx"); err == nil {
+		return path, nil
+	}
+	return exec.LookPath("/usr/sbin/nginx")
+}
+
 // startNginx starts nginx with limit_req before an upstream.
-func startNginx(ctx context.Context, dir, upstream string) (*target, error) {
+func startNginx(ctx context.Context, dir, program, upstream string) (*target, error) {
 	t := &target{name: "nginx", refuses: true}
 	var err error
 	if t.address, err = measure.FreeAddress(); err != nil {
@@ -53,7 +62,7 @@ func startNginx(ctx context.Context, dir, upstream string) (*target, error) {
 	if err := os.WriteFile(file, fmt.Appendf(nil, nginxConfig, folder, t.address, upstream), 0o600); err != nil {
 		return nil, err
 	}
-	p, err := measure.Launch(ctx, t.name, dir, "nginx", "-p", folder, "-c", file, "-e", filepath.Join(folder, "start.log"))
+	p, err := measure.Launch(ctx, t.name, dir, program, "-p", folder, "-c", file, "-e", filepath.Join(folder, "start.log"))
 	if err != nil {
 		return nil, err
 	}

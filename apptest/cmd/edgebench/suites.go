@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os/exec"
 )
 
 // suite measures some figures. The folder it is given is its own.
@@ -67,8 +66,8 @@ func refuse(ctx context.Context, b *bench) error {
 	if err := s.open(ctx, "bench", 1_000_000, 1, c.load.one(first), c.code); err != nil {
 		return err
 	}
-	if _, err := exec.LookPath("nginx"); err == nil {
-		nginx, err := startNginx(ctx, b.dir, bare.address)
+	if program, err := findNginx(); err == nil {
+		nginx, err := startNginx(ctx, b.dir, program, bare.address)
 		if err != nil {
 			return err
 		}

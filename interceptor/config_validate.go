@@ -10,7 +10,6 @@ import (
 
 	"headgate.example/hashring"
 	"headgate.example/interceptor/proxy"
-	"headgate.example/interceptor/ratelimit"
 	"headgate.example/interceptor/rules"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
@@ -194,14 +193,6 @@ func (c *Config) longestPurchase() time.Duration {
 		}
 	}
 	return longest
-}
-
-func (l *Limits) interval() ratelimit.Limits {
-	return ratelimit.Limits{Interval: l.UserInterval, Burst: 1, MaxKeys: l.MaxTrackedUsers}
-}
-
-func (l *Limits) bucket() ratelimit.Limits {
-	return ratelimit.Limits{Interval: time.Duration(float64(time.Second) / l.UserRate), Burst: int64(l.UserBurst), MaxKeys: l.MaxTrackedUsers}
 }
 
 func index(i int) string { return fmt.Sprintf("[%d]", i) }

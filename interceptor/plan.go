@@ -9,6 +9,7 @@ import (
 	"headgate.example/hashring"
 	"headgate.example/interceptor/coordinator"
 	"headgate.example/interceptor/proxy"
+	"headgate.example/interceptor/ratelimit"
 	"headgate.example/interceptor/route"
 	"headgate.example/interceptor/tokens"
 	"headgate.example/lib/auth"
@@ -25,9 +26,10 @@ type plan struct {
 
 	table          *route.Table
 	routes         []boundRoute
-	upstreams      map[string]*upstream // by name
+	upstreams      map[string]*proxy.Upstream // by name
 	chain          []stage
 	trustedProxies []netip.Prefix
+	rates          [userBudgets]ratelimit.Rate // by kind of budget
 	budgetPolicy   string
 	maxBody        int // the largest of the routes, bytes
 
@@ -46,7 +48,7 @@ type boundRoute struct {
 	maxBody  int
 	timeout  time.Duration // of the upstream's answer
 	purchase time.Duration // of a whole purchase
-	upstream *upstream
+	upstream *proxy.Upstream
 	lane     proxy.Lane
 	figures  *routeFigures
 }
@@ -63,6 +65,9 @@ func (s *Server) newPlan(cfg Config) (*plan, error) {
 	var err error
 	if p.ring, err = hashring.New(cfg.peerNames(), hashring.DefaultParams()); err != nil {
 		return nil, fmt.Errorf("peers: %w", err)
+	}
+	if err := p.prepareLimits(); err != nil {
+		return nil, err
 	}
 	l := &cfg.Limits
 	p.budgetPolicy = fmt.Sprintf(`"user";q=%d;w=%d`, l.UserBurst, max(1, int(float64(l.UserBurst)/l.UserRate+0.999)))
@@ -90,10 +95,9 @@ func (p *plan) prepareRoutes(s *Server) error {
 	var errs []error
 	cfg := &p.cfg
 	p.trustedProxies = cfg.trustedPrefixes(func(_ int, err error) { errs = append(errs, err) })
-	p.upstreams = make(map[string]*upstream, len(cfg.Upstreams))
+	p.upstreams = make(map[string]*proxy.Upstream, len(cfg.Upstreams))
 	for i := range cfg.Upstreams {
-		u := s.newUpstream(cfg.Upstreams[i])
-		p.upstreams[u.Name()] = u
+		p.upstreams[cfg.Upstreams[i].Name] = s.upstreams.Reserve(cfg.Upstreams[i])
 	}
 	entries := make([]route.Entry, 0, len(cfg.Routes))
 	for i := range cfg.Routes {

@@ -95,8 +95,5 @@ func (s *Server) newReporter(what string) func(context.Context, error) {
 }
 
 func (s *Server) sweep() {
-	now := s.mono(s.now())
-	s.interval.Sweep(now)
-	s.retries.Sweep(now)
-	s.bucket.Sweep(now)
+	s.budgets.Sweep(s.mono(s.now()))
 }

@@ -8,9 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
-
-	"headgate.example/interceptor/proxy"
 	"headgate.example/lib/service"
 )
 
@@ -24,6 +21,7 @@ func (s *Server) Run(ctx context.Context) error {
 	pollRules := s.pollRules()
 	pollRules(ctx)
 	group.Go(func() { s.poll(pollCtx, pollRules) })
+	group.Go(func() { s.upstreams.Run(pollCtx) })
 	served := make(chan error, 1)
 	group.Go(func() { served <- s.http.Serve(s.listener) })
 	s.rt.Health.SetReady(true)
@@ -93,13 +91,11 @@ func (s *Server) registerHealth() {
 		}
 		return nil
 	})
-	for _, u := range s.plan.Load().upstreams {
-		s.rt.Health.Register("upstream "+u.Name(), service.Degraded, u.Ping)
-	}
+	s.rt.Health.Register("upstreams", service.Degraded, s.upstreams.Check)
 }
 
 func (s *Server) registerGauges() {
-	s.figures.gauge("tracked_users", func() float64 { return float64(s.interval.Len() + s.retries.Len() + s.bucket.Len()) })
+	s.figures.gauge("tracked_users", func() float64 { return float64(s.budgets.Len()) })
 	s.figures.gauge("cached_tokens", func() float64 { return float64(s.plan.Load().tokens.Len()) })
 	s.figures.gauge("rules", func() float64 { return float64(s.rules.Len()) })
 	s.figures.gauge("open_connections", func() float64 { return float64(s.http.GetOpenConnectionsCount()) })
@@ -112,11 +108,3 @@ func (s *Server) registerGauges() {
 	})
 }
 
-// lanes makes the latency figures of an upstream.
-func (f *figures) lanes(upstream string) map[proxy.Lane]*metrics.PrometheusHistogram {
-	return map[proxy.Lane]*metrics.PrometheusHistogram{
-		proxy.Orders:    f.upstreamSeconds(upstream, "orders"),
-		proxy.Calls:     f.upstreamSeconds(upstream, "calls"),
-		proxy.LongPolls: f.upstreamSeconds(upstream, "long_polls"),
-	}
-}

@@ -31,9 +31,6 @@ const newSalesPerSecond = 20
 // nothing is left. Where state is fetched more seldom, the counter is asked in between.
 const longestSoldOut = 250 * time.Millisecond
 
-// retryInterval is the least time between two retries of one user.
-const retryInterval = time.Second
-
 // Counter is everything that the interceptor asks of the counter. *client.Client is one.
 type Counter interface {
 	coordinator.Counter
@@ -59,9 +56,7 @@ type Server struct {
 	node     *rate.Limiter // nil: no limit
 	newSales *rate.Limiter
 	hasher   ratelimit.Hasher
-	interval *ratelimit.Limiter
-	retries  *ratelimit.Limiter
-	bucket   *ratelimit.Limiter
+	budgets  *ratelimit.Budgets // of users; the kinds are budgetPress and so on
 	pressing ratelimit.InFlight
 	polling  ratelimit.InFlight // long polls by user
 	seen     *ratelimit.Seen
@@ -101,6 +96,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	}
 	s.opened = s.now()
 	s.figures = newFigures(rt.Metrics)
+	s.upstreams = proxy.NewSet(proxy.Options{Metrics: rt.Metrics, Log: rt.Log, Now: s.now})
 	s.log = newAccessLog(rt.Log, cfg.LogRefusalsPerSecond, s.figures.suppressed)
 	if err := s.prepareState(&cfg); err != nil {
 		return nil, err
@@ -114,6 +110,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 		return nil, err
 	}
 	s.plan.Store(first)
+	s.upstreams.Apply(cfg.Upstreams)
 	s.prepareServer(cfg.Server)
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
@@ -143,13 +140,7 @@ func (s *Server) prepareState(cfg *Config) (err error) {
 	if l.NodeRate > 0 {
 		s.node = rate.NewLimiter(rate.Limit(l.NodeRate), l.NodeBurst)
 	}
-	if s.interval, err = ratelimit.NewLimiter(l.interval()); err != nil {
-		return err
-	}
-	if s.retries, err = ratelimit.NewLimiter(ratelimit.Limits{Interval: retryInterval, Burst: 1, MaxKeys: l.MaxTrackedUsers}); err != nil {
-		return err
-	}
-	s.bucket, err = ratelimit.NewLimiter(l.bucket())
+	s.budgets, err = ratelimit.NewBudgets(userBudgets, l.MaxTrackedUsers)
 	return err
 }
 
@@ -200,11 +191,7 @@ func (s *Server) mono(t time.Time) int64 { return int64(t.Sub(s.opened)) }
 
 // release closes what Open made, after nothing uses it any more.
 func (s *Server) release() {
-	if p := s.plan.Load(); p != nil {
-		for _, u := range p.upstreams {
-			u.Close()
-		}
-	}
+	s.upstreams.Close()
 	if s.close != nil {
 		s.close()
 	}

@@ -277,12 +277,18 @@ func (s *Server) checkOwner(x *exchange) bool {
 	return x.refuse(s, problem.Unavailable, "This node does not serve you at the moment.")
 }
 
-// checkBackpressure holds new orders off for a moment after the upstream said that it is full.
+// checkBackpressure holds new orders off, before anything is reserved for them, while no address of the
+// upstream would take them: it said that it is full, or its circuit breakers are open, or it is away.
 func (s *Server) checkBackpressure(x *exchange) bool {
-	if !x.isOrder() || x.retry || x.mono >= x.route.upstream.fullUntil.Load() {
+	if !x.isOrder() || x.retry {
 		return false
 	}
-	return x.refuse(s, problem.Overloaded, "The shop takes no more orders at the moment.")
+	admission, verdict, wait := x.route.upstream.Admit()
+	if verdict != proxy.Admitted {
+		return s.refuseUpstream(x, verdict, wait)
+	}
+	x.admission = admission
+	return false
 }
 
 // takeInterval keeps one user's presses apart. Retries have a budget of their own: they may follow a
@@ -291,13 +297,13 @@ func (s *Server) takeInterval(x *exchange) bool {
 	if !x.isOrder() {
 		return false
 	}
-	limiter := s.interval
+	kind := budgetPress
 	if x.retry {
-		limiter = s.retries
+		kind = budgetRetry
 	}
-	switch verdict, wait, _ := limiter.Take(s.hasher.User(x.identity.User), x.mono); verdict {
+	switch d := s.budgets.Take(s.hasher.User(x.identity.User), kind, x.plan.rates[kind], x.mono); d.Verdict {
 	case ratelimit.Refused:
-		return x.refuseFor(s, problem.TooSoon, wait, "")
+		return x.refuseFor(s, problem.TooSoon, d.Wait, "")
 	case ratelimit.Full:
 		return x.refuse(s, problem.Overloaded, "This node serves too many users at the moment.")
 	}
@@ -314,11 +320,11 @@ func (s *Server) takeFromUser(x *exchange) bool {
 		return false
 	}
 	key := s.hasher.User(x.identity.User)
-	verdict, wait, left := s.bucket.Take(key, x.mono)
-	x.bucketLeft = left
-	switch verdict {
+	d := s.budgets.Take(key, budgetCalls, x.plan.rates[budgetCalls], x.mono)
+	x.bucketLeft = d.Left
+	switch d.Verdict {
 	case ratelimit.Refused:
-		return x.refuseFor(s, problem.RateLimited, wait, "")
+		return x.refuseFor(s, problem.RateLimited, d.Wait, "")
 	case ratelimit.Full:
 		x.bucketLeft = -1
 		return x.refuse(s, problem.Overloaded, "This node serves too many users at the moment.")

@@ -1,0 +1,71 @@
+package ratelimit
+
+import "testing"
+
+func TestInFlightForgetsWhatEnds(t *testing.T) {
+	var f InFlight
+	if f.Enter(1) != 0 || f.Enter(1) != 1 || f.Enter(2) != 0 {
+		t.Error("the second of one key is beside the first, and no other")
+	}
+	f.Leave(1)
+	if f.Enter(1) != 1 {
+		t.Error("one of two is still under way")
+	}
+	f.Leave(1)
+	f.Leave(1)
+	f.Leave(2)
+	if f.Enter(1) != 0 {
+		t.Error("none was under way")
+	}
+	f.Leave(1)
+	for i := range f.shards {
+		if len(f.shards[i].count) > 0 {
+			t.Errorf("shard %d still holds %v", i, f.shards[i].count)
+		}
+	}
+}
+
+func TestSeenIsBoundedAndKeepsTheRecent(t *testing.T) {
+	s := NewSeen(4 * shardCount) // two keys a generation and shard
+	for i := range uint64(10) {
+		s.Add(i*shardCount, int64(i))
+	}
+	for i := range uint64(10) {
+		if got, want := s.Has(i*shardCount), i >= 6; got != want {
+			t.Errorf("key %d: remembered %v, want %v", i, got, want)
+		}
+	}
+}
+
+// What was forgotten is forgotten up to a moment: keys added after it are all remembered.
+func TestSeenTellsUntilWhenItForgot(t *testing.T) {
+	s := NewSeen(4 * shardCount) // two keys a generation and shard
+	for i := range int64(4) {
+		s.Add(uint64(i)*shardCount, 10+i)
+		if _, forgot := s.ForgotUntil(0); forgot {
+			t.Fatalf("forgot something after %d keys", i+1)
+		}
+	}
+	s.Add(4*shardCount, 14) // drops what was added at 10 and 11
+	until, forgot := s.ForgotUntil(7 * shardCount)
+	if !forgot || until < 11 || until > 12 {
+		t.Errorf("forgot %v, until %d", forgot, until)
+	}
+	s.Drop(4 * shardCount)
+	if s.Has(4*shardCount) || !s.Has(3*shardCount) {
+		t.Error("one key and no other is dropped")
+	}
+	if _, forgot := s.ForgotUntil(1); forgot {
+		t.Error("another shard has dropped nothing")
+	}
+}
+
+func TestHasherTellsSalesApart(t *testing.T) {
+	h := NewHasher()
+	if h.UserInSale("a", []byte("b")) == h.UserInSale("b", []byte("a")) || h.User("a") == h.User("b") {
+		t.Fatal("keys collide")
+	}
+	if h.User("a") != h.User("a") {
+		t.Fatal("keys are not stable")
+	}
+}

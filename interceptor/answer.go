@@ -28,6 +28,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 
 // finish answers what was refused, counts and logs, and recovers panics: fasthttp would end the process.
 func (s *Server) finish(x *exchange) {
+	x.admission.End()
 	if x.pressing {
 		s.pressing.Leave(x.pressKey)
 	}

@@ -36,7 +36,7 @@ func TestDefaultsNeedKeysOnly(t *testing.T) {
 
 func TestPartialUpstreamGetsDefaults(t *testing.T) {
 	c := DefaultConfig()
-	if err := config.Parse("x.yaml", []byte(keysYAML+"upstreams: [{name: backend, address: 10.0.0.1:80, timeout: 3s}]\n"), &c); err != nil {
+	if err := config.Parse("x.yaml", []byte(keysYAML+"upstreams: [{name: backend, addresses: ['10.0.0.1:80'], timeout: 3s}]\n"), &c); err != nil {
 		t.Fatal(err)
 	}
 	if u := c.Upstreams[0]; u.Timeout != 3*time.Second || u.MaxConnections == 0 || u.MaxWait == 0 {
@@ -50,10 +50,10 @@ func TestWrongConfigsNameFieldAndLine(t *testing.T) {
 		"listen: 8080": "listen: must be host:port",
 		"self: other":  `self: "other" is not the name of one of the peers`,
 		"peers: [{name: edge-1, address: 'a:1'}, {name: b, address: 'b:1'}]":                                                       "peers: this version serves with one node",
-		"upstreams: [{name: backend, address: nowhere}]":                                                                           "upstreams[0].address: must be host:port",
-		"upstreams: [{name: other, address: 'a:1'}]":                                                                               `routes[0].upstream: "backend" is not the name`,
-		"upstreams: [{name: backend, address: 'a:1', timeout: 1s, max_wait: 2s}]":                                                  "upstreams[0].max_wait: must be at most timeout (1s)",
-		"upstreams: [{name: backend, address: 'a:1', idle_timeout: 90s}]":                                                          "upstreams[0].idle_timeout: must be 100ms to 1m20s",
+		"upstreams: [{name: backend, addresses: [nowhere]}]":                                                                       "upstreams[0].addresses[0]: must be host:port",
+		"upstreams: [{name: other, addresses: ['a:1']}]":                                                                           `routes[0].upstream: "backend" is not the name`,
+		"upstreams: [{name: backend, addresses: ['a:1'], timeout: 1s, max_wait: 2s}]":                                              "upstreams[0].max_wait: must be at most timeout (1s)",
+		"upstreams: [{name: backend, addresses: ['a:1'], idle_timeout: 90s}]":                                                      "upstreams[0].idle_timeout: must be 100ms to 1m20s",
 		"routes: [{name: x, path: x, methods: [GET], upstream: backend}]":                                                          "routes[0].path: must start with a slash",
 		"routes: [{name: x, path: /x, methods: [BREW], upstream: backend}]":                                                        "routes[0].methods[0]: must be GET",
 		"routes: [{name: x, path: /x, upstream: backend}]":                                                                         "routes[0].methods: must name at least one",

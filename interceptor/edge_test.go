@@ -125,7 +125,7 @@ func newPreparedEdge(t *testing.T, log *slog.Logger, change func(*Config), prepa
 	prepare(e.counter)
 	e.shop.Server = httptest.NewServer(e.shop)
 	t.Cleanup(e.shop.Close)
-	e.cfg.Upstreams[0].Address = strings.TrimPrefix(e.shop.URL, "http://")
+	e.cfg.Upstreams[0].Addresses = []string{strings.TrimPrefix(e.shop.URL, "http://")}
 	if change != nil {
 		change(&e.cfg)
 	}

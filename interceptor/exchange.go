@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"headgate.example/interceptor/coordinator"
+	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/tokens"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/problem"
@@ -34,13 +35,14 @@ type exchange struct {
 	address   netip.Addr
 	https     bool // a trusted proxy said so
 
-	identity *tokens.Identity // nil without a valid token
-	form     orderForm
-	retry    bool // may be a retry: local marks do not apply
-	pressing bool // counted in Server.pressing, by pressKey
-	beside   bool // another press of this user in this sale is under way
-	polling  bool // counted in Server.polling, by pressKey
-	pressKey uint64
+	identity  *tokens.Identity // nil without a valid token
+	form      orderForm
+	retry     bool            // may be a retry: local marks do not apply
+	admission proxy.Admission // of a new order, to the upstream
+	pressing  bool            // counted in Server.pressing, by pressKey
+	beside    bool            // another press of this user in this sale is under way
+	polling   bool            // counted in Server.polling, by pressKey
+	pressKey  uint64
 
 	problem    problem.Problem // Code is "" while nothing refuses
 	units      int64           // what problem.Held or Left points to

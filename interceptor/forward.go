@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
 
 	"headgate.example/interceptor/coordinator"
@@ -17,23 +15,6 @@ import (
 	"headgate.example/lib/auth"
 	"headgate.example/lib/problem"
 )
-
-// The shortest and longest time for which a full upstream is spared new orders.
-const (
-	minFull = time.Second
-	maxFull = 5 * time.Second
-)
-
-// upstream is a proxy.Upstream with what this node knows of it.
-type upstream struct {
-	*proxy.Upstream
-	fullUntil atomic.Int64 // mono; until then it is spared new orders
-	seconds   map[proxy.Lane]*metrics.PrometheusHistogram
-}
-
-func (s *Server) newUpstream(cfg proxy.Config) *upstream {
-	return &upstream{Upstream: proxy.New(cfg), seconds: s.figures.lanes(cfg.Name)}
-}
 
 // buildRequest makes the request to the upstream: allowed headers, the identity that was verified
 // here, and the signature over all of it.
@@ -79,16 +60,17 @@ func (s *Server) forward(x *exchange) bool {
 	defer fasthttp.ReleaseResponse(resp)
 	s.buildRequest(x, req, x.target, x.ctx.Request.Body())
 	up := x.route.upstream
-	began := time.Now()
 	var err error
 	if x.isRead() {
 		err = up.DoSafe(x.route.lane, req, resp, x.route.timeout)
 	} else {
 		err = up.Do(x.route.lane, req, resp, x.route.timeout)
 	}
-	up.seconds[x.route.lane].UpdateDuration(began)
 	if err != nil {
 		x.cause = fmt.Errorf("upstream %s: %w", up.Name(), err)
+		if refused := (*proxy.RefusedError)(nil); errors.As(err, &refused) {
+			return s.refuseUpstream(x, refused.Verdict, refused.Wait)
+		}
 		if x.isRead() || errors.Is(err, proxy.ErrNotSent) {
 			return x.refuse(s, problem.Unavailable, "The shop does not answer at the moment.")
 		}
@@ -96,6 +78,14 @@ func (s *Server) forward(x *exchange) bool {
 	}
 	s.passBack(x, resp)
 	return true
+}
+
+// refuseUpstream refuses what no address of the upstream may be given at the moment.
+func (s *Server) refuseUpstream(x *exchange, verdict proxy.Verdict, wait time.Duration) bool {
+	if verdict == proxy.Busy {
+		return x.refuseFor(s, problem.Overloaded, wait, "The shop has too much to do at the moment.")
+	}
+	return x.refuseFor(s, problem.Unavailable, wait, "The shop does not answer at the moment.")
 }
 
 // passBack copies an upstream's answer, and sees to it that who must wait is told how long.
@@ -145,19 +135,14 @@ func (f *orderForwarder) Forward(ctx context.Context, o coordinator.Order) coord
 		timeout = min(timeout, time.Until(deadline))
 	}
 	up := x.route.upstream
-	began := time.Now()
-	err := up.Do(proxy.Orders, req, f.resp, timeout)
-	up.seconds[proxy.Orders].UpdateDuration(began)
+	err := up.DoOrder(&x.admission, req, f.resp, timeout)
 	status := f.resp.StatusCode()
 	switch {
 	case errors.Is(err, proxy.ErrNotSent):
-		return coordinator.Outcome{Fate: coordinator.NotSent, Cause: fmt.Errorf("upstream %s: %w", up.Name(), err)}
+		return notSent(up.Name(), err)
 	case err != nil:
 		return coordinator.Outcome{Fate: coordinator.Unknown, Cause: fmt.Errorf("upstream %s: %w", up.Name(), err)}
 	case string(f.resp.Header.Peek(auth.HeaderOutcome)) == auth.OutcomeRefused:
-		if status == fasthttp.StatusServiceUnavailable {
-			up.fullUntil.Store(s.mono(s.now()) + int64(fullFor(f.resp)))
-		}
 		return coordinator.Outcome{Fate: coordinator.Refused, Reply: f.resp}
 	case status >= 200 && status < 300:
 		return coordinator.Outcome{Fate: coordinator.Taken}
@@ -165,13 +150,16 @@ func (f *orderForwarder) Forward(ctx context.Context, o coordinator.Order) coord
 	return coordinator.Outcome{Fate: coordinator.Unknown, Cause: fmt.Errorf("upstream %s: status %d: %w", up.Name(), status, errTicketedStatus)}
 }
 
-// fullFor is how long a full upstream wants to be spared.
-func fullFor(resp *fasthttp.Response) time.Duration {
-	seconds, err := strconv.Atoi(string(resp.Header.Peek("Retry-After")))
-	if err != nil {
-		return minFull
+// notSent is the outcome of an order that no address has seen.
+func notSent(upstream string, err error) coordinator.Outcome {
+	o := coordinator.Outcome{Fate: coordinator.NotSent, Cause: fmt.Errorf("upstream %s: %w", upstream, err)}
+	if refused := (*proxy.RefusedError)(nil); errors.As(err, &refused) {
+		o.RetryAfter = refused.Wait
+		if refused.Verdict == proxy.Busy {
+			o.Code = problem.Overloaded
+		}
 	}
-	return min(max(time.Duration(seconds)*time.Second, minFull), maxFull)
+	return o
 }
 
 // reserve carries an order through its two phases. The work has a deadline of its own: a buyer who

@@ -82,10 +82,6 @@ func (f *figures) stageRefusals(stage, mode string) *metrics.Counter {
 	return f.set.GetOrCreateCounter(fmt.Sprintf(metricPrefix+"stage_refusals_total{stage=%q,mode=%q}", stage, mode))
 }
 
-func (f *figures) upstreamSeconds(upstream, lane string) *metrics.PrometheusHistogram {
-	return f.set.GetOrCreatePrometheusHistogram(fmt.Sprintf(metricPrefix+"upstream_seconds{upstream=%q,lane=%q}", upstream, lane))
-}
-
 func (f *figures) gauge(name string, value func() float64) { f.set.NewGauge(metricPrefix+name, value) }
 
 func statusClass(status int) string {

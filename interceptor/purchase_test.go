@@ -287,7 +287,7 @@ func TestUpstreamRefusalIsPassedOnAndHoldsNewOrdersOff(t *testing.T) {
 		t.Error("a full upstream was asked again")
 	}
 	e.shop.handle(take)
-	e.clock.advance(minFull)
+	e.clock.advance(time.Second)
 	e.accepted(e.buy("a3"))
 }
 

@@ -107,4 +107,3 @@ func (s *Server) registerGauges() {
 		return age.Seconds()
 	})
 }
-

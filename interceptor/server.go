@@ -16,6 +16,7 @@ import (
 
 	"headgate.example/counter/client"
 	"headgate.example/interceptor/coordinator"
+	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/ratelimit"
 	"headgate.example/interceptor/rules"
 	"headgate.example/interceptor/salestate"
@@ -52,6 +53,8 @@ type Server struct {
 	rules    *rules.Book
 	sales    *salestate.State
 	counter  Counter
+	// upstreams keep what is known of the addresses that a new config names, too.
+	upstreams *proxy.Set
 
 	node     *rate.Limiter // nil: no limit
 	newSales *rate.Limiter

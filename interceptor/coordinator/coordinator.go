@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,8 +108,8 @@ func (c *Coordinator) forward(ctx context.Context, upstream Upstream, t auth.Tic
 	case outcome.Fate == Refused:
 		return c.abort(ctx, t, reasonRefused, Answer{Reply: outcome.Reply, Reserved: true})
 	case outcome.Fate == NotSent && fresh:
-		return c.abort(ctx, t, reasonNotSent, Answer{Code: problem.Unavailable,
-			Detail: "The shop did not answer; nothing was ordered.", Reserved: true, Cause: outcome.Cause})
+		return c.abort(ctx, t, reasonNotSent, Answer{Code: cmp.Or(outcome.Code, problem.Unavailable), RetryAfter: outcome.RetryAfter,
+			Detail: "The shop was not reached; nothing was ordered.", Reserved: true, Cause: outcome.Cause})
 	default: // NotSent after an earlier press says nothing of that one
 		return c.unknown(t, outcome.Cause)
 	}

@@ -44,7 +44,11 @@ const (
 type Outcome struct {
 	Fate  Fate
 	Cause error // why NotSent or Unknown, for the log
-	Reply any   // with Refused: handed back in Answer.Reply untouched
+	// Code and RetryAfter are, with NotSent, what a buyer may be told: overloaded, or unavailable, which
+	// is what "" stands for.
+	Code       problem.Code
+	RetryAfter time.Duration
+	Reply      any // with Refused: handed back in Answer.Reply untouched
 }
 
 // Tickets signs tickets. *auth.Keyring is one.

@@ -1,14 +1,10 @@
 package proxy
 
 import (
-	"errors"
 	"testing"
-	"time"
 
 	"github.com/valyala/fasthttp"
 	"go.uber.org/goleak"
-
-	"headgate.example/lib/config"
 )
 
 func TestMain(m *testing.M) {
@@ -40,44 +36,5 @@ func TestNominatedHeadersAreDropped(t *testing.T) {
 	}
 	if string(to.Peek("If-None-Match")) != `"x"` {
 		t.Error("an allowed header was dropped")
-	}
-}
-
-func TestNotSentIsToldFromUnknown(t *testing.T) {
-	u := New(DefaultConfig("x", "127.0.0.1:1"))
-	defer u.Close()
-	var req fasthttp.Request
-	var resp fasthttp.Response
-	req.SetRequestURI("/")
-	if err := u.Do(Orders, &req, &resp, time.Second); !errors.Is(err, ErrNotSent) {
-		t.Errorf("nobody listens: %v", err)
-	}
-	if err := u.Ping(t.Context()); err == nil {
-		t.Error("Ping found somebody")
-	}
-}
-
-func TestConfigFillsAndRefuses(t *testing.T) {
-	c := Config{Name: "a", Address: "127.0.0.1:80"}
-	if err := config.Check(&c); err != nil || c != DefaultConfig("a", "127.0.0.1:80") {
-		t.Errorf("%+v: %v", c, err)
-	}
-	for name, change := range map[string]func(*Config){
-		"name":               func(c *Config) { c.Name = "A b" },
-		"address":            func(c *Config) { c.Address = "127.0.0.1" },
-		"timeout":            func(c *Config) { c.Timeout = -1 },
-		"connect_timeout":    func(c *Config) { c.ConnectTimeout = time.Hour },
-		"max_wait":           func(c *Config) { c.MaxWait = time.Minute },
-		"idle_timeout":       func(c *Config) { c.IdleTimeout = 1 },
-		"max_connections":    func(c *Config) { c.MaxConnections = -1 },
-		"max_long_polls":     func(c *Config) { c.MaxLongPolls = MaxConnections + 1 },
-		"max_response_bytes": func(c *Config) { c.MaxResponseBytes = 1 },
-	} {
-		c := DefaultConfig("a", "127.0.0.1:80")
-		change(&c)
-		var wrong *config.Error
-		if err := config.Check(&c); !errors.As(err, &wrong) || wrong.Problems[0].Field != name {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
 }

@@ -1,113 +1,20 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
-	"strings"
+	"slices"
+	"sync"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
-
-	"headgate.example/lib/config"
-)
-
-// Bounds of a Config.
-const (
-	MaxUpstreams   = 32
-	MaxConnections = 16_384
-	MaxTimeout     = 5 * time.Minute
-	// MaxIdleTimeout bounds IdleTimeout: our backend closes idle connections after 90 s, and one that
-	// both ends close at the same moment costs a write its outcome.
-	MaxIdleTimeout = 80 * time.Second
 )
 
 // responseHeaderBytes bounds the header of an upstream's answer.
 const responseHeaderBytes = 16 << 10
-
-// Config says where an upstream is and how much it is asked at once.
-type Config struct {
-	Name    string `yaml:"name"`    // a-z, 0-9 and _
-	Address string `yaml:"address"` // host:port, plain HTTP
-	// Timeout bounds one answer, connecting and waiting for a connection included. Default 5s.
-	Timeout time.Duration `yaml:"timeout"`
-	// ConnectTimeout bounds connecting. Default 1s.
-	ConnectTimeout time.Duration `yaml:"connect_timeout"`
-	// MaxConnections bounds the connections for orders, and as many again for other calls. Default 256.
-	MaxConnections int `yaml:"max_connections"`
-	// MaxLongPolls bounds the connections for long polls. Default 1024.
-	MaxLongPolls int `yaml:"max_long_polls"`
-	// MaxWait is how long a request waits for a connection when all are busy. Default 1s.
-	MaxWait time.Duration `yaml:"max_wait"`
-	// IdleTimeout closes unused connections; shorter than the upstream's own (90s in our backend), at
-	// most MaxIdleTimeout. Default 30s.
-	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	// MaxResponseBytes bounds the body of an answer; a longer one is taken for a failure. Default 4 MiB.
-	MaxResponseBytes int `yaml:"max_response_bytes"`
-}
-
-// DefaultConfig is an upstream with the default bounds.
-func DefaultConfig(name, address string) Config {
-	return Config{Name: name, Address: address, Timeout: 5 * time.Second, ConnectTimeout: time.Second,
-		MaxConnections: 256, MaxLongPolls: 1024, MaxWait: time.Second, IdleTimeout: 30 * time.Second, MaxResponseBytes: 4 << 20}
-}
-
-// fill sets what a config file left out of an upstream to the defaults.
-func (c *Config) fill() {
-	d := DefaultConfig(c.Name, c.Address)
-	for _, f := range []struct{ value, standard *time.Duration }{
-		{&c.Timeout, &d.Timeout}, {&c.ConnectTimeout, &d.ConnectTimeout}, {&c.MaxWait, &d.MaxWait}, {&c.IdleTimeout, &d.IdleTimeout},
-	} {
-		if *f.value == 0 {
-			*f.value = *f.standard
-		}
-	}
-	for _, f := range []struct{ value, standard *int }{
-		{&c.MaxConnections, &d.MaxConnections}, {&c.MaxLongPolls, &d.MaxLongPolls}, {&c.MaxResponseBytes, &d.MaxResponseBytes},
-	} {
-		if *f.value == 0 {
-			*f.value = *f.standard
-		}
-	}
-}
-
-// Validate sets what was left out (zero) to the defaults, and checks each field.
-func (c *Config) Validate(p *config.Problems) {
-	c.fill()
-	if len(c.Name) < 1 || len(c.Name) > 40 || strings.Trim(c.Name, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
-		p.Addf("name", "must be 1 to 40 of a-z, 0-9 and _, is %q", c.Name)
-	}
-	if host, port, err := net.SplitHostPort(c.Address); err != nil || host == "" || port == "" || port == "0" {
-		p.Addf("address", "must be host:port such as 127.0.0.1:8090, is %q", c.Address)
-	}
-	if c.Timeout < 10*time.Millisecond || c.Timeout > MaxTimeout {
-		p.Addf("timeout", "must be 10ms to %s, is %s", MaxTimeout, c.Timeout)
-	}
-	if c.ConnectTimeout < time.Millisecond || c.ConnectTimeout > c.Timeout {
-		p.Addf("connect_timeout", "must be 1ms to timeout (%s), is %s", c.Timeout, c.ConnectTimeout)
-	}
-	if c.MaxWait < 0 || c.MaxWait > c.Timeout {
-		p.Addf("max_wait", "must be at most timeout (%s), is %s", c.Timeout, c.MaxWait)
-	}
-	if c.IdleTimeout < 100*time.Millisecond || c.IdleTimeout > MaxIdleTimeout {
-		p.Addf("idle_timeout", "must be 100ms to %s, and below the time after which the upstream closes idle connections (our backend: 90s), is %s", MaxIdleTimeout, c.IdleTimeout)
-	}
-	for _, f := range []struct {
-		field string
-		value int
-	}{{"max_connections", c.MaxConnections}, {"max_long_polls", c.MaxLongPolls}} {
-		if f.value < 1 || f.value > MaxConnections {
-			p.Addf(f.field, "must be 1 to %d, is %d", MaxConnections, f.value)
-		}
-	}
-	if c.MaxResponseBytes < 1024 || c.MaxResponseBytes > 256<<20 {
-		p.Addf("max_response_bytes", "must be 1024 to %d, is %d", 256<<20, c.MaxResponseBytes)
-	}
-}
-
-// ErrNotSent says that the upstream certainly has not seen the request: no connection was to be had.
-var ErrNotSent = errors.New("upstream not reached")
 
 // Lane keeps the connections of one sort of request apart, so that none starves another.
 type Lane int
@@ -120,73 +27,175 @@ const (
 	laneCount
 )
 
-// Upstream is a bounded client of one address. It is safe for concurrent use.
+// Options are what an upstream needs besides its config. The zero value will do.
+type Options struct {
+	Metrics *metrics.Set
+	Log     *slog.Logger
+	Now     func() time.Time // of pauses; breakers go by the system's clock
+}
+
+func (o Options) filled() Options {
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Upstream is a bounded client of a shop's addresses. It is safe for concurrent use.
 type Upstream struct {
-	cfg   Config
-	lanes [laneCount]*fasthttp.HostClient
+	name    string
+	options Options
+	seconds [laneCount]*metrics.PrometheusHistogram
+
+	mu       sync.Mutex
+	cfg      Config
+	backends []*backend
+	lanes    [laneCount]lane
+	turn     int // where the search among equals begins
+}
+
+// lane is what the addresses share of one sort of request.
+type lane struct {
+	inFlight int
+	waiting  []*waiter // in their order; at most MaxWaiting
 }
 
 // New makes an upstream; it connects when first used. The config must be valid.
-func New(cfg Config) *Upstream {
-	cfg.fill()
-	u := &Upstream{cfg: cfg}
-	for lane := range u.lanes {
-		limit := cfg.MaxConnections
-		if Lane(lane) == LongPolls {
-			limit = cfg.MaxLongPolls
-		}
-		u.lanes[lane] = &fasthttp.HostClient{
-			Addr:                      cfg.Address,
-			NoDefaultUserAgentHeader:  true,
-			DialTimeout:               u.dial,
-			MaxConns:                  limit,
-			MaxConnWaitTimeout:        cfg.MaxWait,
-			MaxIdleConnDuration:       cfg.IdleTimeout,
-			MaxIdemponentCallAttempts: 1,
-			RetryIfErr:                func(*fasthttp.Request, int, error) (bool, bool) { return false, false },
-			ReadBufferSize:            responseHeaderBytes,
-			MaxResponseBodySize:       cfg.MaxResponseBytes,
-			DisablePathNormalizing:    true,
-			SecureErrorLogMessage:     true,
-			ConnPoolStrategy:          fasthttp.LIFO,
-		}
+func New(cfg Config, options Options) *Upstream {
+	u := &Upstream{name: cfg.Name, options: options.filled()}
+	for l, name := range laneNames {
+		u.seconds[l] = u.options.Metrics.GetOrCreatePrometheusHistogram(fmt.Sprintf(metricPrefix+"seconds{upstream=%q,lane=%q}", u.name, name))
 	}
+	u.apply(cfg)
 	return u
 }
 
-// Name is the upstream's name in the config.
-func (u *Upstream) Name() string { return u.cfg.Name }
-
-// Timeout is the upstream's own bound of an answer.
-func (u *Upstream) Timeout() time.Duration { return u.cfg.Timeout }
-
-func (u *Upstream) dial(address string, timeout time.Duration) (net.Conn, error) {
-	if timeout <= 0 || timeout > u.cfg.ConnectTimeout {
-		timeout = u.cfg.ConnectTimeout
+// apply takes a changed config over. Addresses that stay keep their connections, health and breakers.
+func (u *Upstream) apply(cfg Config) {
+	cfg.fill()
+	u.mu.Lock()
+	old := u.cfg
+	u.cfg = cfg
+	var gone, came []*backend
+	next := make([]*backend, 0, len(cfg.Addresses))
+	for _, address := range cfg.Addresses {
+		i := slices.IndexFunc(u.backends, func(b *backend) bool { return b.address == address })
+		if i >= 0 {
+			u.adjust(u.backends[i], &old)
+			next = append(next, u.backends[i])
+			continue
+		}
+		b := &backend{address: address, figures: newBackendFigures(u.options.Metrics, cfg.Name, address)}
+		u.adjust(b, nil)
+		next, came = append(next, b), append(came, b)
 	}
-	conn, err := net.DialTimeout("tcp", address, timeout)
+	for _, b := range u.backends {
+		if !slices.Contains(next, b) {
+			b.removed = true
+			gone = append(gone, b)
+		}
+	}
+	u.backends = next
+	for l := range u.lanes {
+		u.wake(Lane(l))
+	}
+	u.mu.Unlock()
+	for _, b := range came {
+		u.gauges(b)
+	}
+	for _, b := range gone {
+		u.unshow(b)
+		b.closeIdle()
+	}
+}
+
+// adjust gives an address what its config asks for; old is the config before, nil for a new address.
+func (u *Upstream) adjust(b *backend, old *Config) {
+	c := &u.cfg
+	sameClient := old != nil && old.ConnectTimeout == c.ConnectTimeout && old.IdleTimeout == c.IdleTimeout &&
+		old.MaxResponseBytes == c.MaxResponseBytes
+	for i := range b.lanes {
+		l := &b.lanes[i]
+		if !sameClient {
+			if l.client != nil {
+				l.client.CloseIdleConnections() // those under way end by themselves
+			}
+			l.client = newClient(c, b.address)
+		}
+		l.client.SetMaxConns(u.connections(Lane(i)))
+		if old == nil || old.Breaker != c.Breaker {
+			l.breaker = newBreaker(&c.Breaker, l, func() { u.opened(b, Lane(i)) })
+		}
+	}
+}
+
+// opened notes that a breaker opened. It runs under the mutex.
+func (u *Upstream) opened(b *backend, lane Lane) {
+	b.figures.opened[lane].Inc()
+	u.options.Log.Warn("circuit breaker opened", "upstream", u.name, "address", b.address, "lane", laneNames[lane], "for", u.cfg.Breaker.Pause)
+}
+
+// connections bounds the requests of a lane at one address.
+func (u *Upstream) connections(lane Lane) int {
+	if lane == LongPolls {
+		return u.cfg.MaxLongPolls
+	}
+	return u.cfg.MaxConnections
+}
+
+// newClient makes the client of one lane of an address. The upstream never gives it more requests than
+// it may have connections.
+func newClient(c *Config, address string) *fasthttp.HostClient {
+	connect := c.ConnectTimeout
+	return &fasthttp.HostClient{
+		Addr:                     address,
+		NoDefaultUserAgentHeader: true,
+		DialTimeout: func(address string, timeout time.Duration) (net.Conn, error) {
+			if timeout <= 0 || timeout > connect {
+				timeout = connect
+			}
+			return dial(address, timeout)
+		},
+		MaxIdleConnDuration:       c.IdleTimeout,
+		MaxIdemponentCallAttempts: 1,
+		RetryIfErr:                func(*fasthttp.Request, int, error) (bool, bool) { return false, false },
+		ReadBufferSize:            responseHeaderBytes,
+		MaxResponseBodySize:       c.MaxResponseBytes,
+		DisablePathNormalizing:    true,
+		SecureErrorLogMessage:     true,
+		ConnPoolStrategy:          fasthttp.LIFO,
+	}
+}
+
+func dial(address string, timeout time.Duration) (net.Conn, error) {
+	c, err := net.DialTimeout("tcp", address, timeout)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	return conn, nil
+	return newConn(c), nil
 }
 
-// Do sends the request once and waits at most timeout for the whole answer. Errors that are ErrNotSent
-// say that the upstream has not seen it; with any other it may have.
+// Name is the upstream's name in the config.
+func (u *Upstream) Name() string { return u.name }
+
+// Timeout is the upstream's own bound of an answer.
+func (u *Upstream) Timeout() time.Duration {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.cfg.Timeout
+}
+
+// Do sends a request that is no order once, and waits at most timeout for the whole answer. Where it
+// certainly did not leave, another address of the upstream is tried, each once. Errors that are
+// ErrNotSent say that no address has seen it; with any other one may have.
 func (u *Upstream) Do(lane Lane, req *fasthttp.Request, resp *fasthttp.Response, timeout time.Duration) error {
-	req.SetHost(u.cfg.Address)
-	err := u.lanes[lane].DoTimeout(req, resp, timeout)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, fasthttp.ErrNoFreeConns):
-		return fmt.Errorf("%w: all %d connections are busy", ErrNotSent, u.lanes[lane].MaxConns)
-	case errors.Is(err, ErrNotSent), errors.Is(err, fasthttp.ErrTimeout):
-		return err
-	}
-	// The upstream closed a connection: others that idle are most likely dead as well.
-	u.lanes[lane].CloseIdleConnections()
-	return err
+	return u.do(&call{lane: lane}, req, resp, timeout)
 }
 
 // DoSafe is Do for a request that may be sent twice: one more try follows when the connection was
@@ -205,19 +214,88 @@ func (u *Upstream) DoSafe(lane Lane, req *fasthttp.Request, resp *fasthttp.Respo
 	return u.Do(lane, req, resp, left)
 }
 
-// Ping reports whether the upstream takes connections.
-func (u *Upstream) Ping(ctx context.Context) error {
-	d := net.Dialer{Timeout: u.cfg.ConnectTimeout}
-	conn, err := d.DialContext(ctx, "tcp", u.cfg.Address)
-	if err != nil {
-		return err
+// DoOrder is Do for an order. A new order comes with what Admit gave; one that an earlier press may
+// have sent comes with the zero Admission, and no mark full applies to it.
+func (u *Upstream) DoOrder(a *Admission, req *fasthttp.Request, resp *fasthttp.Response, timeout time.Duration) error {
+	return u.do(&call{lane: Orders, admission: a, insist: !a.given}, req, resp, timeout)
+}
+
+// call is one request on its way through the addresses.
+type call struct {
+	lane      Lane
+	admission *Admission // nil: none
+	insist    bool
+	tried     []*backend
+}
+
+func (u *Upstream) do(c *call, req *fasthttp.Request, resp *fasthttp.Response, timeout time.Duration) error {
+	began := time.Now()
+	deadline := began.Add(timeout)
+	defer u.seconds[c.lane].UpdateDuration(began)
+	var last error // why the address before did not get it
+	for {
+		p, err := u.acquire(c, deadline)
+		if err != nil {
+			return errors.Join(err, last)
+		}
+		o, retryAfter, err := p.send(c.lane, req, resp, deadline)
+		u.finish(p, c.lane, o, retryAfter)
+		if err == nil || !errors.Is(err, ErrNotSent) {
+			return err
+		}
+		c.tried, last = append(c.tried, p.backend), err
+		resp.Reset()
 	}
-	return conn.Close()
+}
+
+// errNoTime says that a request's time was over before it was sent.
+var errNoTime = fmt.Errorf("%w: its time was over", ErrNotSent)
+
+// staleTries bounds the connections that are found closed for one request; with each, all that idle
+// are given up.
+const staleTries = 3
+
+// send sends the request to one address and judges the answer.
+func (p *permit) send(lane Lane, req *fasthttp.Request, resp *fasthttp.Response, deadline time.Time) (outcome, time.Duration, error) {
+	req.SetHost(p.host)
+	for tries := 1; ; tries++ {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return outcomeStale, 0, errNoTime
+		}
+		err := p.client.DoTimeout(req, resp, left)
+		switch {
+		case err == nil:
+			o, retryAfter := judge(lane, resp)
+			return o, retryAfter, nil
+		case errors.Is(err, errStale) && tries < staleTries:
+			p.client.CloseIdleConnections()
+			continue
+		case errors.Is(err, errStale):
+			return outcomeStale, 0, err
+		case errors.Is(err, ErrNotSent):
+			return outcomeNotConnected, 0, err
+		case errors.Is(err, fasthttp.ErrNoFreeConns): // one that idles too long is being closed
+			return outcomeStale, 0, fmt.Errorf("%w: %w", ErrNotSent, err)
+		case errors.Is(err, fasthttp.ErrTimeout):
+			return outcomeTimeout, 0, err
+		default:
+			return outcomeFailed, 0, err
+		}
+	}
 }
 
 // Close closes connections that idle.
 func (u *Upstream) Close() {
-	for _, lane := range u.lanes {
-		lane.CloseIdleConnections()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, b := range u.backends {
+		b.closeIdle()
+	}
+}
+
+func (b *backend) closeIdle() {
+	for i := range b.lanes {
+		b.lanes[i].client.CloseIdleConnections()
 	}
 }

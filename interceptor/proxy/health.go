@@ -1,0 +1,106 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"headgate.example/lib/problem"
+)
+
+// checkResult is what one health check said.
+type checkResult struct {
+	err        error // not well
+	full       bool  // well, but takes no orders
+	retryAfter time.Duration
+}
+
+// watch asks an address again and again whether it is well, until ctx ends.
+func (u *Upstream) watch(ctx context.Context, b *backend) {
+	client := newClient(&Config{ConnectTimeout: MaxTimeout, IdleTimeout: MaxIdleTimeout, MaxResponseBytes: 64 << 10}, b.address)
+	client.MaxConns = 1
+	defer client.CloseIdleConnections()
+	for {
+		u.mu.Lock()
+		health, host := u.cfg.Health, u.cfg.Host
+		u.mu.Unlock()
+		if !health.Off {
+			result := ask(client, &health, host)
+			u.noteCheck(b, result)
+		}
+		// A fifth more or less, so that the edges do not ask all at once.
+		timer := time.NewTimer(health.Interval*4/5 + rand.N(health.Interval*2/5+1))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// ask makes one health check.
+func ask(client *fasthttp.HostClient, h *Health, host string) checkResult {
+	if h.Path == "" {
+		c, err := dial(client.Addr, h.Timeout)
+		if err != nil {
+			return checkResult{err: err}
+		}
+		return checkResult{err: c.Close()}
+	}
+	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
+	defer fasthttp.ReleaseResponse(resp)
+	req.SetRequestURI(h.Path)
+	req.Header.SetUserAgent("headgate-health")
+	if host == "" {
+		host = client.Addr
+	}
+	req.SetHost(host)
+	err := client.DoTimeout(req, resp, h.Timeout)
+	if errors.Is(err, errStale) { // it was restarted meanwhile
+		err = client.DoTimeout(req, resp, h.Timeout)
+	}
+	switch status := resp.StatusCode(); {
+	case err != nil:
+		return checkResult{err: err}
+	case status >= 200 && status < 400:
+		return checkResult{}
+	case status == fasthttp.StatusServiceUnavailable && string(resp.Header.Peek(problem.HeaderCode)) == string(problem.Overloaded):
+		return checkResult{full: true, retryAfter: retryAfter(resp)}
+	default:
+		return checkResult{err: fmt.Errorf("status %d", status)}
+	}
+}
+
+// noteCheck takes in a health check.
+func (u *Upstream) noteCheck(b *backend, r checkResult) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	down, full := b.down, b.full.marked
+	if r.err != nil {
+		b.figures.checks[1].Inc()
+	} else {
+		b.figures.checks[0].Inc()
+	}
+	if b.removed {
+		return
+	}
+	if b.checked(&u.cfg, r, u.options.Now()) {
+		for l := range u.lanes {
+			u.wake(Lane(l))
+		}
+	}
+	switch log := u.options.Log; {
+	case b.down && !down:
+		log.Warn("an address does not answer its health checks and is left alone", "upstream", u.name, "address", b.address, "error", r.err)
+	case down && !b.down:
+		log.Info("an address answers its health checks again", "upstream", u.name, "address", b.address)
+	case b.full.marked && !full:
+		log.Warn("an address says that it takes no orders for now", "upstream", u.name, "address", b.address)
+	}
+}

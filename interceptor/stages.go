@@ -169,11 +169,13 @@ func (s *Server) checkRoles(x *exchange) bool {
 
 // checkBlacklist refuses banned addresses everything, and banned users whatever is no reading.
 func (s *Server) checkBlacklist(x *exchange) bool {
-	if s.rules.AddressBanned(x.address, x.wall) {
+	if _, _, banned := s.rules.Address(x.address, x.wall); banned {
 		return x.refuse(s, problem.Blacklisted, "")
 	}
-	if x.identity != nil && !x.isRead() && s.rules.UserBanned(x.identity.User, x.wall) {
-		return x.refuse(s, problem.Blacklisted, "")
+	if x.identity != nil && !x.isRead() {
+		if _, banned := s.rules.User(x.identity.User, x.wall); banned {
+			return x.refuse(s, problem.Blacklisted, "")
+		}
 	}
 	return false
 }

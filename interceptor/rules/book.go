@@ -1,18 +1,28 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"headgate.example/counter/client"
+	"headgate.example/lib/sale"
 )
 
 // DefaultMaxRules bounds the rules that a Book keeps.
 const DefaultMaxRules = 1_000_000
+
+// Ban is what stands against a user or a network.
+type Ban struct {
+	Until  int64 // milliseconds; 0 is for good
+	Reason string
+	Index  int64 // of the rule at the control shard
+}
 
 // Book is the current set of rules. It is safe for concurrent use.
 type Book struct {
@@ -26,9 +36,9 @@ type Book struct {
 type page struct {
 	known     bool // an answer was applied, ever
 	index     int64
-	users     map[string]int64       // until, milliseconds; 0 is for good
-	addresses map[netip.Prefix]int64 // until; single addresses have all bits
-	bits4     []int                  // the distinct prefix lengths in addresses, longest first
+	users     map[string]Ban
+	addresses map[netip.Prefix]Ban // single addresses have all bits
+	bits4     []int                // the distinct prefix lengths in addresses, longest first
 	bits6     []int
 	revoked   map[string]int64 // tokens of the user issued before this millisecond are void
 }
@@ -66,7 +76,7 @@ func (b *Book) Apply(r client.Rules) error {
 		}
 		return nil
 	}
-	next := &page{known: true, index: r.Index, users: map[string]int64{}, addresses: map[netip.Prefix]int64{}, revoked: map[string]int64{}}
+	next := &page{known: true, index: r.Index, users: map[string]Ban{}, addresses: map[netip.Prefix]Ban{}, revoked: map[string]int64{}}
 	if !r.Full {
 		maps.Copy(next.users, old.users)
 		maps.Copy(next.addresses, old.addresses)
@@ -86,15 +96,16 @@ func (b *Book) Apply(r client.Rules) error {
 
 func (b *Book) apply(p *page, r client.Rule) error {
 	room, taken := p.size() < b.maxRules, false
+	ban := Ban{Until: r.Until, Reason: r.Reason, Index: r.Index}
 	switch r.Kind {
 	case client.RuleUser:
-		taken = put(p.users, r.Value, r.Until, r.Removed, room)
+		taken = put(p.users, r.Value, ban, r.Removed, room)
 	case client.RuleAddress:
 		prefix, err := ParseAddress(r.Value)
 		if err != nil {
 			return fmt.Errorf("rule %d: %w", r.Index, err)
 		}
-		taken = put(p.addresses, prefix, r.Until, r.Removed, room)
+		taken = put(p.addresses, prefix, ban, r.Removed, room)
 	case client.RuleToken:
 		taken = put(p.revoked, r.Value, r.Before, r.Removed, room)
 	default:
@@ -107,7 +118,7 @@ func (b *Book) apply(p *page, r client.Rule) error {
 }
 
 // put changes a map as a rule says; false: it is a new rule and there is no room.
-func put[K comparable](m map[K]int64, key K, value int64, removed, room bool) bool {
+func put[K comparable, V any](m map[K]V, key K, value V, removed, room bool) bool {
 	if removed {
 		delete(m, key)
 		return true
@@ -121,13 +132,13 @@ func put[K comparable](m map[K]int64, key K, value int64, removed, room bool) bo
 
 // purge drops bans that are over. Revocations have no end that an edge could know.
 func (p *page) purge(now int64) {
-	maps.DeleteFunc(p.users, func(_ string, until int64) bool { return over(until, now) })
-	maps.DeleteFunc(p.addresses, func(_ netip.Prefix, until int64) bool { return over(until, now) })
+	maps.DeleteFunc(p.users, func(_ string, ban Ban) bool { return ban.over(now) })
+	maps.DeleteFunc(p.addresses, func(_ netip.Prefix, ban Ban) bool { return ban.over(now) })
 }
 
-func over(until, now int64) bool { return until != 0 && until <= now }
+func (ban *Ban) over(now int64) bool { return ban.Until != 0 && ban.Until <= now }
 
-func lengths(addresses map[netip.Prefix]int64) (bits4, bits6 []int) {
+func lengths(addresses map[netip.Prefix]Ban) (bits4, bits6 []int) {
 	for prefix := range addresses {
 		list := &bits6
 		if prefix.Addr().Is4() {
@@ -163,17 +174,18 @@ func ParseAddress(text string) (netip.Prefix, error) {
 	return prefix.Masked(), nil
 }
 
-// UserBanned reports whether the user is banned at a wall-clock millisecond of the counter.
-func (b *Book) UserBanned(user string, now int64) bool {
-	until, banned := b.current.Load().users[user]
-	return banned && !over(until, now)
+// User gives the ban that a user is under at a wall-clock millisecond of the counter.
+func (b *Book) User(user string, now int64) (Ban, bool) {
+	ban, there := b.current.Load().users[user]
+	return ban, there && !ban.over(now)
 }
 
-// AddressBanned reports whether the address, or a network that holds it, is banned.
-func (b *Book) AddressBanned(addr netip.Addr, now int64) bool {
+// Address gives the ban that an address is under, and the network that was banned: the narrowest, where
+// several hold the address.
+func (b *Book) Address(addr netip.Addr, now int64) (netip.Prefix, Ban, bool) {
 	p := b.current.Load()
 	if len(p.addresses) == 0 {
-		return false
+		return netip.Prefix{}, Ban{}, false
 	}
 	addr = addr.Unmap().WithZone("")
 	list := p.bits6
@@ -185,11 +197,30 @@ func (b *Book) AddressBanned(addr netip.Addr, now int64) bool {
 		if err != nil {
 			continue
 		}
-		if until, banned := p.addresses[prefix]; banned && !over(until, now) {
-			return true
+		if ban, there := p.addresses[prefix]; there && !ban.over(now) {
+			return prefix, ban, true
 		}
 	}
-	return false
+	return netip.Prefix{}, Ban{}, false
+}
+
+// Bans lists the bans that stand at now, by kind and value, at most limit, and gives their whole number.
+func (b *Book) Bans(now int64, limit int) (list []client.Rule, total int) {
+	p := b.current.Load()
+	for user, ban := range p.users {
+		if !ban.over(now) {
+			list = append(list, client.Rule{Index: ban.Index, Kind: client.RuleUser, Value: user, Until: ban.Until, Reason: ban.Reason})
+		}
+	}
+	for network, ban := range p.addresses {
+		if !ban.over(now) {
+			list = append(list, client.Rule{Index: ban.Index, Kind: client.RuleAddress, Value: sale.NetworkText(network), Until: ban.Until, Reason: ban.Reason})
+		}
+	}
+	slices.SortFunc(list, func(x, y client.Rule) int {
+		return cmp.Or(strings.Compare(x.Kind, y.Kind), strings.Compare(x.Value, y.Value))
+	})
+	return list[:min(limit, len(list))], len(list)
 }
 
 // RevokedBefore gives the millisecond before which the user's tokens were voided; 0 when they were not.

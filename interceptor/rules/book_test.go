@@ -2,10 +2,21 @@ package rules
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"headgate.example/counter/client"
 )
+
+func userBanned(b *Book, user string, now int64) bool {
+	_, banned := b.User(user, now)
+	return banned
+}
+
+func addressBanned(b *Book, addr netip.Addr, now int64) bool {
+	_, _, banned := b.Address(addr, now)
+	return banned
+}
 
 func TestFullThenDeltas(t *testing.T) {
 	b := NewBook(100)
@@ -20,14 +31,14 @@ func TestFullThenDeltas(t *testing.T) {
 		{Index: 4, Kind: client.RuleUser, Value: "a2", Until: 2000},
 		{Index: 5, Kind: client.RuleToken, Value: "a3", Before: 777},
 	}})
-	if !b.UserBanned("a1", 1<<50) || !b.UserBanned("a2", 1999) || b.UserBanned("a2", 2000) || b.UserBanned("a3", 0) {
+	if !userBanned(b, "a1", 1<<50) || !userBanned(b, "a2", 1999) || userBanned(b, "a2", 2000) || userBanned(b, "a3", 0) {
 		t.Fatal("bans are wrong after the full answer")
 	}
 	if b.RevokedBefore("a3") != 777 || b.RevokedBefore("a1") != 0 || b.Index() != 5 {
 		t.Fatal("revocations are wrong after the full answer")
 	}
 	apply(client.Rules{Index: 6, Now: 3000, Changes: []client.Rule{{Index: 6, Kind: client.RuleUser, Value: "a1", Removed: true}}})
-	if b.UserBanned("a1", 0) || b.RevokedBefore("a3") != 777 || b.Len() != 1 {
+	if userBanned(b, "a1", 0) || b.RevokedBefore("a3") != 777 || b.Len() != 1 {
 		t.Fatalf("wrong after the delta: %d rules", b.Len())
 	}
 	apply(client.Rules{Index: 9, Now: 3000})
@@ -54,15 +65,50 @@ func TestAddresses(t *testing.T) {
 		"10.1.255.1": true, "10.2.3.4": true, "10.2.3.5": false, "::ffff:10.1.2.3": true,
 		"2001:db8:1::1": true, "2001:db9::1": false, "192.0.2.9": true, "192.0.3.9": false,
 	} {
-		if got := b.AddressBanned(netip.MustParseAddr(text), 10); got != want {
+		if got := addressBanned(b, netip.MustParseAddr(text), 10); got != want {
 			t.Errorf("%s: banned %v, want %v", text, got, want)
 		}
 	}
-	if b.AddressBanned(netip.MustParseAddr("10.2.3.4"), 50) {
+	if addressBanned(b, netip.MustParseAddr("10.2.3.4"), 50) {
 		t.Error("a ban holds beyond its end")
 	}
-	if b.AddressBanned(netip.Addr{}, 10) {
+	if addressBanned(b, netip.Addr{}, 10) {
 		t.Error("no address is banned")
+	}
+}
+
+// Who is banned, until when and why can be told, by the narrowest network where several hold.
+func TestWhy(t *testing.T) {
+	b := NewBook(100)
+	if err := b.Apply(client.Rules{Full: true, Index: 4, Changes: []client.Rule{
+		{Index: 1, Kind: client.RuleAddress, Value: "10.0.0.0/8", Reason: "all of it"},
+		{Index: 2, Kind: client.RuleAddress, Value: "10.1.2.3", Until: 50, Reason: "this one"},
+		{Index: 3, Kind: client.RuleUser, Value: "a1", Until: 90, Reason: "resells"},
+		{Index: 4, Kind: client.RuleToken, Value: "a1", Before: 7},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	if ban, banned := b.User("a1", 10); !banned || ban != (Ban{Until: 90, Reason: "resells", Index: 3}) {
+		t.Errorf("the user: %+v, %v", ban, banned)
+	}
+	for now, want := range map[int64]string{10: "10.1.2.3/32 this one", 50: "10.0.0.0/8 all of it"} {
+		network, ban, banned := b.Address(netip.MustParseAddr("10.1.2.3"), now)
+		if got := network.String() + " " + ban.Reason; !banned || got != want {
+			t.Errorf("at %d: %q, want %q", now, got, want)
+		}
+	}
+	for now, want := range map[int64]string{10: "10.0.0.0/8 10.1.2.3 a1", 60: "10.0.0.0/8 a1", 90: "10.0.0.0/8"} {
+		list, total := b.Bans(now, 10)
+		values := []string{}
+		for _, r := range list {
+			values = append(values, r.Value)
+		}
+		if strings.Join(values, " ") != want || total != len(list) {
+			t.Errorf("at %d: %v, %d", now, values, total)
+		}
+	}
+	if list, total := b.Bans(10, 2); len(list) != 2 || total != 3 || list[1].Reason != "this one" {
+		t.Errorf("a part of the list: %+v of %d", list, total)
 	}
 }
 
@@ -75,7 +121,7 @@ func TestWrongRulesDoNotHideOthers(t *testing.T) {
 		{Kind: client.RuleUser, Value: "a2"},
 		{Kind: client.RuleUser, Value: "a3"},
 	}})
-	if err == nil || !b.UserBanned("a1", 0) || !b.UserBanned("a2", 0) || b.UserBanned("a3", 0) {
+	if err == nil || !userBanned(b, "a1", 0) || !userBanned(b, "a2", 0) || userBanned(b, "a3", 0) {
 		t.Fatalf("error %v, %d rules", err, b.Len())
 	}
 }
@@ -91,7 +137,7 @@ func TestFullBookTakesUpdates(t *testing.T) {
 		}
 	}
 	banned := func(now int64) bool {
-		return b.UserBanned("a1", now) && b.AddressBanned(netip.MustParseAddr("10.1.1.1"), now)
+		return userBanned(b, "a1", now) && addressBanned(b, netip.MustParseAddr("10.1.1.1"), now)
 	}
 	if err := b.Apply(client.Rules{Full: true, Changes: rules(50, false)}); err != nil || banned(60) {
 		t.Fatalf("%v, banned %v", err, banned(60))
@@ -127,8 +173,8 @@ func TestLookUpsAllocateNothing(t *testing.T) {
 	}})
 	addr := netip.MustParseAddr("192.0.2.1")
 	if n := testing.AllocsPerRun(100, func() {
-		b.AddressBanned(addr, 1)
-		b.UserBanned("a1", 1)
+		addressBanned(b, addr, 1)
+		userBanned(b, "a1", 1)
 		b.RevokedBefore("a1")
 	}); n != 0 {
 		t.Fatalf("%v allocations", n)

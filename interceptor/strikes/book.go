@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"headgate.example/interceptor/ratelimit"
 )
 
 // Bounds of the bans kept. In a full shard no ban is made until one of its bans is over.
@@ -71,8 +73,12 @@ func NewBook() *Book {
 
 // NetworkOf is what is charged for an address: itself, or its /64 for IPv6, of which one person has all.
 func NetworkOf(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap().WithZone("")
-	network, _ := addr.Prefix(min(addr.BitLen(), 64)) // the zero address gives the zero network
+	addr = ratelimit.Client(addr)
+	bits := 32
+	if addr.Is6() {
+		bits = 64
+	}
+	network, _ := addr.Prefix(bits) // no address gives no network
 	return network
 }
 

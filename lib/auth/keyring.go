@@ -60,7 +60,20 @@ type Keyring struct {
 // macKey keeps HMACs that are keyed already: keying one costs as much as a short message.
 type macKey struct {
 	id   string
-	pool sync.Pool
+	pool sync.Pool // of *keyedMAC
+}
+
+// keyedMAC is an HMAC with room for what goes in and comes out of it.
+type keyedMAC struct {
+	hash.Hash
+	text []byte
+	sum  [macBytes]byte
+}
+
+func newMACKey(id string, secret []byte) *macKey {
+	key := &macKey{id: id}
+	key.pool.New = func() any { return &keyedMAC{Hash: hmac.New(sha256.New, secret)} }
+	return key
 }
 
 const macBytes = sha256.Size
@@ -78,9 +91,7 @@ func NewKeyring(keys []SymmetricKey) (*Keyring, error) {
 		if ring.keys[keys[i].ID] != nil {
 			return nil, fmt.Errorf("keys[%d]: id: %q is used twice", i, keys[i].ID)
 		}
-		secret := []byte(keys[i].Secret.Reveal())
-		key := &macKey{id: keys[i].ID}
-		key.pool.New = func() any { return hmac.New(sha256.New, secret) }
+		key := newMACKey(keys[i].ID, []byte(keys[i].Secret.Reveal()))
 		ring.keys[key.id] = key
 		if ring.sign == nil {
 			ring.sign = key
@@ -100,7 +111,7 @@ func (r *Keyring) Derive(keyID, label string, parts ...string) []byte {
 	if key == nil {
 		return nil
 	}
-	mac := key.pool.Get().(hash.Hash) //nolint:forcetypeassert // only hashes are put
+	mac := key.pool.Get().(*keyedMAC) //nolint:forcetypeassert // nothing else is put
 	defer key.pool.Put(mac)
 	mac.Reset()
 	fmt.Fprintf(mac, "derive %d:%s\n", len(label), label) // a domain of its own: no ticket or hop begins so
@@ -112,11 +123,11 @@ func (r *Keyring) Derive(keyID, label string, parts ...string) []byte {
 
 // appendMAC appends the base64url of the HMAC over text.
 func (k *macKey) appendMAC(dst, text []byte) []byte {
-	mac := k.pool.Get().(hash.Hash) //nolint:forcetypeassert // only hashes are put
+	mac := k.pool.Get().(*keyedMAC)          //nolint:forcetypeassert // nothing else is put
+	mac.text = append(mac.text[:0], text...) // a slice that went into an interface would be allocated by every caller
 	mac.Reset()
-	mac.Write(text)
-	var sum [macBytes]byte
-	dst = base64.RawURLEncoding.AppendEncode(dst, mac.Sum(sum[:0]))
+	mac.Write(mac.text)
+	dst = base64.RawURLEncoding.AppendEncode(dst, mac.Sum(mac.sum[:0]))
 	k.pool.Put(mac)
 	return dst
 }

@@ -66,6 +66,9 @@ func (u *Upstream) Admit() (Admission, Verdict, time.Duration) {
 	return Admission{given: true}, Admitted, 0
 }
 
+// Given reports whether it is one that Admit gave.
+func (a *Admission) Given() bool { return a.given }
+
 // End gives a probe's place back when the order was not sent after all. It may be called for every
 // admission, and again.
 func (a *Admission) End() {

@@ -106,7 +106,7 @@ func rigConfig(t *testing.T) Config {
 	if err := config.Parse("rig.yaml", []byte(text), &cfg); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Interceptor.Limits.UserInterval = time.Millisecond
+	cfg.Interceptor.Limits.UserInterval.Every = time.Millisecond
 	cfg.Interceptor.PollInterval = 50 * time.Millisecond
 	cfg.Consumer.Counter.Timeout = 300 * time.Millisecond
 	cfg.Consumer.Service.DrainFor = 500 * time.Millisecond

@@ -49,7 +49,7 @@ func (s *Server) finish(x *exchange) {
 		x.code = string(x.problem.Code)
 	}
 	resp.Header.SetBytesV(auth.HeaderRequestID, x.id[:])
-	s.tellBudget(resp, x)
+	x.writeQuotas()
 	if s.draining.Load() {
 		x.ctx.SetConnectionClose()
 	}
@@ -90,22 +90,6 @@ func setProblem(resp *fasthttp.Response, p *problem.Problem, buf []byte) []byte 
 
 // jitter adds up to as much again, and a second at least: equal waits would make the next stampede.
 func jitter(seconds int) int { return seconds + rand.IntN(seconds+1) }
-
-// tellBudget writes RateLimit and RateLimit-Policy where the user's bucket was asked.
-func (s *Server) tellBudget(resp *fasthttp.Response, x *exchange) {
-	if x.bucketLeft < 0 {
-		return
-	}
-	resp.Header.Set("Ratelimit-Policy", x.plan.budgetPolicy)
-	limits := &x.plan.cfg.Limits
-	missing := int64(limits.UserBurst) - x.bucketLeft
-	untilFull := int64(float64(missing)/limits.UserRate + 0.999)
-	x.buf = append(x.buf[:0], `"user";r=`...)
-	x.buf = strconv.AppendInt(x.buf, x.bucketLeft, 10)
-	x.buf = append(x.buf, ";t="...)
-	x.buf = strconv.AppendInt(x.buf, untilFull, 10)
-	resp.Header.SetBytesV("Ratelimit", x.buf)
-}
 
 // parseError answers a request that fasthttp could not read. The connection is closed after it.
 func (s *Server) parseError(ctx *fasthttp.RequestCtx, err error) {

@@ -31,7 +31,8 @@ type Config struct {
 	Upstreams []proxy.Config `yaml:"upstreams"`
 	// Routes are tried in their order, the first that fits wins. Default: DefaultRoutes.
 	Routes []Route `yaml:"routes"`
-	// Stages sets the mode of stages by name; a stage that is not named enforces.
+	// Stages sets the mode of stages by name; a stage that is not named enforces. Limits have modes of
+	// their own.
 	Stages map[string]Stage `yaml:"stages"`
 	Limits Limits           `yaml:"limits"`
 	// TrustedProxies are addresses or CIDRs whose X-Forwarded-For is believed. Default: none.
@@ -43,7 +44,7 @@ type Config struct {
 	// StateMaxAge is the age of the fetched sale state at which new orders are answered with
 	// `unavailable`. Default 3s.
 	StateMaxAge time.Duration `yaml:"state_max_age"`
-	// TokenCacheEntries bounds the cache of verified tokens. Default 200,000 (about 80 MB when full).
+	// TokenCacheEntries bounds the cache of verified tokens. Default 200,000 (about 90 MB when full).
 	TokenCacheEntries int      `yaml:"token_cache_entries"`
 	Server            Listener `yaml:"server"`
 	// LogRefusalsPerSecond bounds the refusals that are written to the access log. Default 10.
@@ -66,25 +67,6 @@ const (
 // Stage is how a stage is run.
 type Stage struct {
 	Mode string `yaml:"mode"`
-}
-
-// Limits are the budgets of this node and its users.
-type Limits struct {
-	// NodeRate is the requests a second that this node takes; 0 is no limit. Default 0.
-	NodeRate float64 `yaml:"node_rate"`
-	// NodeBurst is the requests it takes at once beyond the rate. Required with NodeRate.
-	NodeBurst int `yaml:"node_burst"`
-	// UserInterval is the time between two presses of one user. Default 1s.
-	UserInterval time.Duration `yaml:"user_interval"`
-	// UserRate is the other calls a second of one user. Default 10.
-	UserRate float64 `yaml:"user_rate"`
-	// UserBurst is the other calls at once of one user. Default 20.
-	UserBurst int `yaml:"user_burst"`
-	// MaxTrackedUsers bounds each map of users. Beyond it, users that are not tracked yet are answered
-	// with `overloaded` until budgets have refilled; and beyond half of it, buyers in sales older than the
-	// last of those forgotten are put to the counter once each, instead of being refused here. Default
-	// 1,000,000 (about 40 MB a map when full).
-	MaxTrackedUsers int `yaml:"max_tracked_users"`
 }
 
 // Listener are the bounds of the HTTP listener.
@@ -126,9 +108,7 @@ func DefaultConfig() Config {
 		PollInterval:      250 * time.Millisecond,
 		StateMaxAge:       3 * time.Second,
 		TokenCacheEntries: 200_000,
-		Limits: Limits{
-			UserInterval: time.Second, UserRate: 10, UserBurst: 20, MaxTrackedUsers: 1_000_000,
-		},
+		Limits:            defaultLimits(),
 		Server: Listener{
 			ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
 			HeaderBytes: 8192, MaxConnections: 16_384, RequestsPerConnection: 100_000,

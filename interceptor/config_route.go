@@ -50,6 +50,15 @@ type Route struct {
 	// ForwardHeaders are request headers passed on besides the usual ones, such as a payment
 	// provider's signature.
 	ForwardHeaders []string `yaml:"forward_headers"`
+	// Bucket bounds the requests on this route, of all users together: beyond it `overloaded`. Default:
+	// none.
+	Bucket *BucketRule `yaml:"bucket"`
+	// AddressBucket bounds the requests of one client address on this route, besides
+	// limits.address_bucket: beyond it `rate_limited`. Default: none.
+	AddressBucket *BucketRule `yaml:"address_bucket"`
+	// Queue lets the requests on this route wait for their turn, in order. Not for long polls. Default:
+	// none.
+	Queue *QueueRule `yaml:"queue"`
 }
 
 // longPollTimeout leaves room beyond the longest wait that a client may ask for.
@@ -66,6 +75,8 @@ func DefaultRoutes() []Route {
 	reserve.Kind = KindReserve
 	order := r("order", "/api/orders/{order}", get, AuthRequired)
 	order.Kind, order.Timeout = KindLongPoll, longPollTimeout
+	register, login := r("register", "/api/register", post, AuthNone), r("login", "/api/login", post, AuthNone)
+	register.AddressBucket, login.AddressBucket = loginBucket(), loginBucket()
 	admin := r("admin", "/api/admin/*", all, AuthRequired)
 	admin.Roles = []string{"admin"}
 	admin.Timeout = 30 * time.Second // an audit reads whole sales
@@ -76,8 +87,8 @@ func DefaultRoutes() []Route {
 		order,
 		r("orders", "/api/orders", get, AuthRequired),
 		r("order_action", "/api/orders/{order}/*", post, AuthRequired),
-		r("register", "/api/register", post, AuthNone),
-		r("login", "/api/login", post, AuthNone),
+		register,
+		login,
 		r("logout", "/api/logout", post, AuthNone),
 		r("payment_notify", "/api/payments/{provider}/notify", post, AuthNone),
 		admin,
@@ -128,6 +139,18 @@ func (r *Route) validate(p *config.Problems, upstreams map[string]bool) {
 	}
 	if r.MaxBodyBytes < 0 || r.MaxBodyBytes > MaxBodyBytes {
 		p.Addf("max_body_bytes", "must be 1 to %d, or left out, is %d", MaxBodyBytes, r.MaxBodyBytes)
+	}
+	if r.Bucket != nil {
+		r.Bucket.validate(p.In("bucket"))
+	}
+	if r.AddressBucket != nil {
+		r.AddressBucket.validate(p.In("address_bucket"))
+	}
+	if r.Queue != nil {
+		r.Queue.validate(p.In("queue"))
+		if r.kind() == KindLongPoll {
+			p.Addf("queue", "a route of kind %s cannot have one: each answer is waited for as it is", KindLongPoll)
+		}
 	}
 	for i, name := range r.ForwardHeaders {
 		if !forwardable(name) {

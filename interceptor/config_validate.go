@@ -2,7 +2,6 @@ package interceptor
 
 import (
 	"fmt"
-	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -45,7 +44,7 @@ func (c *Config) Validate(p *config.Problems) {
 		p.Addf("log_refusals_per_second", "must be 0 to 10000, is %d", c.LogRefusalsPerSecond)
 	}
 	if longest := c.longestPurchase(); longest >= c.Service.DrainFor {
-		p.Addf("service.drain_for", "must be longer than a purchase may take (three calls of the counter and one of the upstream: %s), is %s",
+		p.Addf("service.drain_for", "must be longer than a purchase may take (its queue, three calls of the counter and one of the upstream: %s), is %s",
 			longest, c.Service.DrainFor)
 	}
 }
@@ -114,32 +113,13 @@ func (c *Config) validateStages(p *config.Problems) {
 		switch {
 		case !slices.Contains(stageNames, name):
 			at.Addf("", "there is no such stage; they are %s", strings.Join(stageNames, ", "))
+		case ruleStages[name] != "":
+			at.Addf("", "has no mode of its own: set that of %s", ruleStages[name])
 		case s.Mode != ModeOff && s.Mode != ModeShadow && s.Mode != ModeEnforce:
 			at.Addf("mode", "must be %s, %s or %s, is %q", ModeOff, ModeShadow, ModeEnforce, s.Mode)
 		case s.Mode != ModeEnforce && slices.Contains(fixedStages, name):
 			at.Addf("mode", "this stage always enforces: nothing works, or anybody may do anything, without it")
 		}
-	}
-}
-
-func (l *Limits) validate(p *config.Problems) {
-	switch {
-	case l.NodeRate < 0 || math.IsNaN(l.NodeRate) || l.NodeRate > 1e9:
-		p.Addf("node_rate", "must be 0 (no limit) to 1e9 requests a second, is %v", l.NodeRate)
-	case l.NodeRate > 0 && l.NodeBurst < 1:
-		p.Addf("node_burst", "must be at least 1 where node_rate is set: nothing would pass")
-	}
-	if l.UserInterval < time.Millisecond || l.UserInterval > time.Hour {
-		p.Addf("user_interval", "must be 1ms to 1h, is %s (set the stage user_interval off for none)", l.UserInterval)
-	}
-	if !(l.UserRate > 0 && l.UserRate <= 1e6) {
-		p.Addf("user_rate", "must be above 0 and at most 1e6 calls a second, is %v (set the stage user_bucket off for none)", l.UserRate)
-	}
-	if l.UserBurst < 1 || l.UserBurst > 1e6 {
-		p.Addf("user_burst", "must be 1 to 1000000, is %d", l.UserBurst)
-	}
-	if l.MaxTrackedUsers < 1000 || l.MaxTrackedUsers > 100_000_000 {
-		p.Addf("max_tracked_users", "must be 1000 to 100000000, is %d", l.MaxTrackedUsers)
 	}
 }
 
@@ -189,7 +169,7 @@ func (c *Config) longestPurchase() time.Duration {
 	var longest time.Duration
 	for i := range c.Routes {
 		if c.Routes[i].kind() == KindReserve {
-			longest = max(longest, c.purchaseTimeout(&c.Routes[i]))
+			longest = max(longest, c.purchaseTimeout(&c.Routes[i])+c.Routes[i].Queue.longest())
 		}
 	}
 	return longest

@@ -48,7 +48,8 @@ type exchange struct {
 	units      int64           // what problem.Held or Left points to
 	retryAfter int             // seconds; the least that Retry-After says
 
-	bucketLeft int64 // of the user's bucket; -1: not asked
+	quotas     [maxQuotas]quota
+	quotaCount int
 
 	endedBy string // the stage
 	code    string // the metric's label of the answer
@@ -68,7 +69,7 @@ type orderForm struct {
 
 func (x *exchange) reset(ctx *fasthttp.RequestCtx, p *plan) {
 	buf := x.buf[:0]
-	*x = exchange{ctx: ctx, plan: p, bucketLeft: -1, buf: buf}
+	*x = exchange{ctx: ctx, plan: p, buf: buf}
 }
 
 // refuse notes a refusal; the text must be safe to show. It always gives true.

@@ -27,7 +27,7 @@ func vouched(t *testing.T, e *edge) http.HandlerFunc {
 
 // What is signed is what arrives, however a request is spelt.
 func TestHopSignatureFitsWhatArrives(t *testing.T) {
-	e := newEdge(t, func(c *Config) { c.Limits.UserBurst = 1000 })
+	e := newEdge(t, func(c *Config) { c.Limits.UserBucket.Burst = 1000 })
 	e.shop.handle(vouched(t, e))
 	for _, target := range []string{
 		"/api/orders", "/api/orders?", "/api/orders??", "/api/orders?limit=5", "/api/orders?x=%", "/api/orders?x=a;b&&", "/api/orders?a?b",

@@ -2,9 +2,11 @@ package interceptor
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -110,6 +112,14 @@ type countedConn struct {
 	net.Conn
 	once  sync.Once
 	slots chan struct{}
+}
+
+// SyscallConn lets hungUp look at the socket.
+func (c *countedConn) SyscallConn() (syscall.RawConn, error) {
+	if raw, ok := c.Conn.(syscall.Conn); ok {
+		return raw.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
 
 func (c *countedConn) Close() error {

@@ -1,8 +1,14 @@
 package interceptor
 
 import (
+	"cmp"
 	"fmt"
+	"math"
+	"sync"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"golang.org/x/time/rate"
 
 	"headgate.example/interceptor/ratelimit"
 )
@@ -18,17 +24,243 @@ const (
 // retryInterval is the least time between two retries of one user.
 const retryInterval = time.Second
 
-// prepareLimits reads the rates of users' budgets.
-func (p *plan) prepareLimits() (err error) {
+// The limits, as stages, metrics and RateLimit name them.
+const (
+	limitNode     = stageNodeBucket
+	limitAddress  = stageAddress
+	limitInterval = stageUserInterval
+	limitRetry    = "user_retry"
+	limitUser     = stageUserBucket
+	limitRoute    = stageRouteBucket
+	limitQueue    = stageRouteQueue
+)
+
+// limit is a rule that is not off, ready for use.
+type limit struct {
+	rate     ratelimit.Rate
+	shadow   bool
+	key      uint64 // of a rule for addresses, to tell its balances from those of others
+	item     string // of RateLimit: "name"
+	policy   string // of RateLimit-Policy: "name";q=quota;w=window
+	refusals *metrics.Counter
+}
+
+// bucket is a limit that all callers share.
+type bucket struct {
+	*limit
+	tokens *rate.Limiter
+	rule   BucketRule
+}
+
+// queue is a leaky bucket, of a route. In shadow it is a token bucket as large as the queue would be.
+type queue struct {
+	*limit
+	rule    QueueRule
+	waiters *ratelimit.Queue
+	shadows *rate.Limiter
+	waits   *metrics.PrometheusHistogram
+	gaveUp  *metrics.Counter
+}
+
+// limiters hold the balances of all limits. They outlive plans: a plan finds them by the names of its
+// rules and routes.
+type limiters struct {
+	users       *ratelimit.Budgets // the kinds are budgetPress and so on
+	addresses   *ratelimit.Budgets // one kind, by rule and address
+	addressKeys ratelimit.AddressHasher
+
+	mu      sync.Mutex               // of the maps, which only building and applying plans change
+	buckets map[string]*rate.Limiter // of the node: "", of routes, by name
+	shadows map[string]*rate.Limiter // of queues in shadow, by route
+	queues  map[string]*ratelimit.Queue
+}
+
+func newLimiters(l *Limits) (*limiters, error) {
+	m := &limiters{addressKeys: ratelimit.NewAddressHasher(), buckets: map[string]*rate.Limiter{},
+		shadows: map[string]*rate.Limiter{}, queues: map[string]*ratelimit.Queue{}}
+	var err error
+	if m.users, err = ratelimit.NewBudgets(userBudgets, l.MaxTrackedUsers); err != nil {
+		return nil, err
+	}
+	m.addresses, err = ratelimit.NewBudgets(1, l.MaxTrackedAddresses)
+	return m, err
+}
+
+// sweep forgets the budgets that are full.
+func (m *limiters) sweep(now int64) {
+	m.users.Sweep(now)
+	m.addresses.Sweep(now)
+}
+
+// waiting is how many requests wait in queues.
+func (m *limiters) waiting() (n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, q := range m.queues {
+		n += q.Waiting()
+	}
+	return n
+}
+
+// planLimits are the limits of a plan; nil: off.
+type planLimits struct {
+	node    *bucket
+	address *limit
+	users   [userBudgets]*limit
+}
+
+// routeLimits are the limits of a route; nil: off.
+type routeLimits struct {
+	bucket  *bucket
+	address *limit
+	queue   *queue
+}
+
+// prepareLimits builds the limits that hold for all routes.
+func (p *plan) prepareLimits(s *Server) (err error) {
 	l := &p.cfg.Limits
-	if p.rates[budgetPress], err = ratelimit.NewRate(l.UserInterval, 1); err != nil {
-		return fmt.Errorf("limits.user_interval: %w", err)
+	b := limitBuilder{s: s}
+	p.limits.node = b.bucket(limitNode, "", &l.NodeBucket)
+	p.limits.address = b.addresses("", &l.AddressBucket)
+	p.limits.users[budgetPress] = b.interval(limitInterval, l.UserInterval.Mode, l.UserInterval.Every)
+	p.limits.users[budgetRetry] = b.interval(limitRetry, l.UserInterval.Mode, retryInterval)
+	p.limits.users[budgetCalls] = b.rates(limitUser, "", &l.UserBucket)
+	for i := range p.routes {
+		r := &p.routes[i]
+		r.limits = routeLimits{bucket: b.bucket(limitRoute, r.Name, r.Bucket), address: b.addresses(r.Name, r.AddressBucket), queue: b.queue(r.Name, r.Queue)}
 	}
-	if p.rates[budgetRetry], err = ratelimit.NewRate(retryInterval, 1); err != nil {
-		return err
+	return b.err
+}
+
+// limitBuilder makes limits of rules, and keeps the first error.
+type limitBuilder struct {
+	s   *Server
+	err error
+}
+
+func (b *limitBuilder) limit(name, route, mode string, r ratelimit.Rate, err error) *limit {
+	if err != nil {
+		b.err = cmp.Or(b.err, fmt.Errorf("limit %s of route %q: %w", name, route, err))
+		return nil
 	}
-	if p.rates[budgetCalls], err = ratelimit.PerSecond(l.UserRate, int64(l.UserBurst)); err != nil {
-		return fmt.Errorf("limits.user_rate: %w", err)
+	mode = cmp.Or(mode, ModeEnforce)
+	return &limit{rate: r, shadow: mode == ModeShadow, item: fmt.Sprintf("%q", name),
+		policy:   fmt.Sprintf("%q;q=%d;w=%d", name, r.Burst(), seconds(r.Window())),
+		refusals: b.s.figures.limitRefusals(name, route, mode)}
+}
+
+// seconds rounds up.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+func (b *limitBuilder) interval(name, mode string, every time.Duration) *limit {
+	if mode == ModeOff {
+		return nil
 	}
+	r, err := ratelimit.NewRate(every, 1)
+	return b.limit(name, "", mode, r, err)
+}
+
+func (b *limitBuilder) rates(name, route string, rule *BucketRule) *limit {
+	if rule == nil || rule.Mode == ModeOff {
+		return nil
+	}
+	r, err := ratelimit.PerSecond(rule.Rate, int64(rule.Burst))
+	return b.limit(name, route, rule.Mode, r, err)
+}
+
+func (b *limitBuilder) addresses(route string, rule *BucketRule) *limit {
+	l := b.rates(limitAddress, route, rule)
+	if l != nil {
+		l.key = b.s.limiters.addressKeys.Rule(route)
+	}
+	return l
+}
+
+func (b *limitBuilder) bucket(name, route string, rule *BucketRule) *bucket {
+	l := b.rates(name, route, rule)
+	if l == nil {
+		return nil
+	}
+	return &bucket{limit: l, rule: *rule, tokens: b.s.limiters.tokens(b.s.limiters.buckets, route, rule.Rate, rule.Burst)}
+}
+
+func (b *limitBuilder) queue(route string, rule *QueueRule) *queue {
+	if rule == nil || rule.Mode == ModeOff {
+		return nil
+	}
+	r, err := ratelimit.PerSecond(rule.Rate, 1)
+	l := b.limit(limitQueue, route, rule.Mode, r, err)
+	if l == nil {
+		return nil
+	}
+	waiters, err := b.s.limiters.line(route, rule.limits())
+	if err != nil {
+		b.err = cmp.Or(b.err, fmt.Errorf("queue of route %q: %w", route, err))
+	}
+	return &queue{limit: l, rule: *rule, waiters: waiters, waits: b.s.figures.queueWaits(route), gaveUp: b.s.figures.queueGaveUp(route),
+		shadows: b.s.limiters.tokens(b.s.limiters.shadows, route, rule.Rate, rule.places())}
+}
+
+// tokens gives the bucket of a name, and makes it, full, when there is none.
+func (m *limiters) tokens(of map[string]*rate.Limiter, name string, perSecond float64, burst int) *rate.Limiter {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if of[name] == nil {
+		of[name] = rate.NewLimiter(rate.Limit(perSecond), burst)
+	}
+	return of[name]
+}
+
+// line gives the queue of a route, and makes it when there is none.
+func (m *limiters) line(route string, l ratelimit.QueueLimits) (*ratelimit.Queue, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if q := m.queues[route]; q != nil {
+		return q, nil
+	}
+	q, err := ratelimit.NewQueue(l)
+	if err == nil {
+		m.queues[route] = q
+	}
+	return q, err
+}
+
+// apply makes the plan's rules hold for the balances that there are, and forgets those of rules that
+// are gone. Balances in units stay as they are, within the new bounds; a budget of a user or an address
+// is a time, and is read by whichever rule holds.
+func (m *limiters) apply(p *plan, now time.Time) error {
+	m.users.SetMaxKeys(p.cfg.Limits.MaxTrackedUsers)
+	m.addresses.SetMaxKeys(p.cfg.Limits.MaxTrackedAddresses)
+	buckets, shadows, queues := map[string]*rate.Limiter{}, map[string]*rate.Limiter{}, map[string]*ratelimit.Queue{}
+	set := func(in map[string]*rate.Limiter, name string, tokens *rate.Limiter, perSecond float64, burst int) {
+		tokens.SetLimitAt(now, rate.Limit(perSecond))
+		tokens.SetBurstAt(now, burst)
+		in[name] = tokens
+	}
+	if b := p.limits.node; b != nil {
+		set(buckets, "", b.tokens, b.rule.Rate, b.rule.Burst)
+	}
+	for i := range p.routes {
+		r := &p.routes[i]
+		if b := r.limits.bucket; b != nil {
+			set(buckets, r.Name, b.tokens, b.rule.Rate, b.rule.Burst)
+		}
+		if q := r.limits.queue; q != nil {
+			set(shadows, r.Name, q.shadows, q.rule.Rate, q.rule.places())
+			if err := q.waiters.SetLimits(q.rule.limits()); err != nil {
+				return fmt.Errorf("queue of route %q: %w", r.Name, err)
+			}
+			queues[r.Name] = q.waiters
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.buckets, m.shadows, m.queues = buckets, shadows, queues
 	return nil
+}
+
+// places is how many requests the queue takes at once: who finds room and need not wait too long, and
+// the one who need not wait.
+func (r *QueueRule) places() int {
+	return 1 + min(r.Length, int(math.Min(maxQueue, r.MaxWait.Seconds()*r.Rate)))
 }

@@ -15,7 +15,7 @@ func TestOneUserCannotTakeAllLongPolls(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
 		c.Upstreams[0].MaxLongPolls = 2 * maxUserPolls
 		c.Upstreams[0].MaxWait = 50 * time.Millisecond
-		c.Limits.UserBurst = 1000
+		c.Limits.UserBucket.Burst = 1000
 	})
 	release := make(chan struct{})
 	e.shop.handle(func(http.ResponseWriter, *http.Request) { <-release })

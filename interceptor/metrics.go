@@ -21,6 +21,7 @@ type figures struct {
 	suppressed *metrics.Counter
 	panics     *metrics.Counter
 	pollErrors *metrics.Counter
+	untracked  *metrics.Counter
 }
 
 // routeFigures are the answers of one route by code. Counters are made when first needed.
@@ -40,6 +41,7 @@ func newFigures(set *metrics.Set) *figures {
 		suppressed: set.NewCounter(metricPrefix + "log_suppressed_total"),
 		panics:     set.NewCounter(metricPrefix + "panics_total"),
 		pollErrors: set.NewCounter(metricPrefix + "poll_errors_total"),
+		untracked:  set.NewCounter(metricPrefix + "untracked_address_requests_total"),
 	}
 	for _, code := range problem.Codes() {
 		f.label(string(code))
@@ -80,6 +82,19 @@ func (f *figures) count(r *routeFigures, code string, status int) {
 
 func (f *figures) stageRefusals(stage, mode string) *metrics.Counter {
 	return f.set.GetOrCreateCounter(fmt.Sprintf(metricPrefix+"stage_refusals_total{stage=%q,mode=%q}", stage, mode))
+}
+
+// limitRefusals are of a limit in a mode; route is "" where it holds for all routes.
+func (f *figures) limitRefusals(limit, route, mode string) *metrics.Counter {
+	return f.set.GetOrCreateCounter(fmt.Sprintf(metricPrefix+"limit_refusals_total{limit=%q,route=%q,mode=%q}", limit, route, mode))
+}
+
+func (f *figures) queueWaits(route string) *metrics.PrometheusHistogram {
+	return f.set.GetOrCreatePrometheusHistogram(fmt.Sprintf(metricPrefix+"queue_wait_seconds{route=%q}", route))
+}
+
+func (f *figures) queueGaveUp(route string) *metrics.Counter {
+	return f.set.GetOrCreateCounter(fmt.Sprintf(metricPrefix+"queue_gave_up_total{route=%q}", route))
 }
 
 func (f *figures) gauge(name string, value func() float64) { f.set.NewGauge(metricPrefix+name, value) }

@@ -9,7 +9,6 @@ import (
 	"headgate.example/hashring"
 	"headgate.example/interceptor/coordinator"
 	"headgate.example/interceptor/proxy"
-	"headgate.example/interceptor/ratelimit"
 	"headgate.example/interceptor/route"
 	"headgate.example/interceptor/tokens"
 	"headgate.example/lib/auth"
@@ -29,8 +28,7 @@ type plan struct {
 	upstreams      map[string]*proxy.Upstream // by name
 	chain          []stage
 	trustedProxies []netip.Prefix
-	rates          [userBudgets]ratelimit.Rate // by kind of budget
-	budgetPolicy   string
+	limits         planLimits
 	maxBody        int // the largest of the routes, bytes
 
 	tokens      *tokens.Cache
@@ -51,6 +49,7 @@ type boundRoute struct {
 	upstream *proxy.Upstream
 	lane     proxy.Lane
 	figures  *routeFigures
+	limits   routeLimits
 }
 
 // newPlan builds the plan of a valid config. It changes nothing that requests see.
@@ -66,11 +65,9 @@ func (s *Server) newPlan(cfg Config) (*plan, error) {
 	if p.ring, err = hashring.New(cfg.peerNames(), hashring.DefaultParams()); err != nil {
 		return nil, fmt.Errorf("peers: %w", err)
 	}
-	if err := p.prepareLimits(); err != nil {
+	if err := p.prepareLimits(s); err != nil {
 		return nil, err
 	}
-	l := &cfg.Limits
-	p.budgetPolicy = fmt.Sprintf(`"user";q=%d;w=%d`, l.UserBurst, max(1, int(float64(l.UserBurst)/l.UserRate+0.999)))
 	p.chain = s.newChain(cfg.Stages)
 	return p, nil
 }

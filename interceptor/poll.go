@@ -95,5 +95,5 @@ func (s *Server) newReporter(what string) func(context.Context, error) {
 }
 
 func (s *Server) sweep() {
-	s.budgets.Sweep(s.mono(s.now()))
+	s.limiters.sweep(s.mono(s.now()))
 }

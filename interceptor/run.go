@@ -95,7 +95,9 @@ func (s *Server) registerHealth() {
 }
 
 func (s *Server) registerGauges() {
-	s.figures.gauge("tracked_users", func() float64 { return float64(s.budgets.Len()) })
+	s.figures.gauge("tracked_users", func() float64 { return float64(s.limiters.users.Len()) })
+	s.figures.gauge("tracked_addresses", func() float64 { return float64(s.limiters.addresses.Len()) })
+	s.figures.gauge("queued_requests", func() float64 { return float64(s.limiters.waiting()) })
 	s.figures.gauge("cached_tokens", func() float64 { return float64(s.plan.Load().tokens.Len()) })
 	s.figures.gauge("rules", func() float64 { return float64(s.rules.Len()) })
 	s.figures.gauge("open_connections", func() float64 { return float64(s.http.GetOpenConnectionsCount()) })

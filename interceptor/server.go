@@ -56,10 +56,9 @@ type Server struct {
 	// upstreams keep what is known of the addresses that a new config names, too.
 	upstreams *proxy.Set
 
-	node     *rate.Limiter // nil: no limit
+	limiters *limiters
 	newSales *rate.Limiter
 	hasher   ratelimit.Hasher
-	budgets  *ratelimit.Budgets // of users; the kinds are budgetPress and so on
 	pressing ratelimit.InFlight
 	polling  ratelimit.InFlight // long polls by user
 	seen     *ratelimit.Seen
@@ -140,10 +139,7 @@ func (s *Server) prepareState(cfg *Config) (err error) {
 	s.seen = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.asked = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.newSales = rate.NewLimiter(newSalesPerSecond, newSalesPerSecond)
-	if l.NodeRate > 0 {
-		s.node = rate.NewLimiter(rate.Limit(l.NodeRate), l.NodeBurst)
-	}
-	s.budgets, err = ratelimit.NewBudgets(userBudgets, l.MaxTrackedUsers)
+	s.limiters, err = newLimiters(l)
 	return err
 }
 

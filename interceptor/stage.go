@@ -8,6 +8,7 @@ import (
 const (
 	stageRoute        = "route"
 	stageNodeBucket   = "node_bucket"
+	stageAddress      = "address_bucket"
 	stageToken        = "token"
 	stageRoles        = "roles"
 	stageBlacklist    = "blacklist"
@@ -17,14 +18,20 @@ const (
 	stageBackpressure = "backpressure"
 	stageUserInterval = "user_interval"
 	stageUserBucket   = "user_bucket"
+	stageRouteBucket  = "route_bucket"
+	stageRouteQueue   = "route_queue"
 	stageReserve      = "reserve"
 	stageForward      = "forward"
 )
 
-// stageNames lists all stages; fixedStages those that cannot be anything but enforced. Read only.
+// stageNames lists all stages; ruleStages those whose rules have modes of their own, and fixedStages
+// those that cannot be anything but enforced. Read only.
 var (
-	stageNames = []string{stageRoute, stageNodeBucket, stageToken, stageRoles, stageBlacklist, stageOrderForm, stageSaleState,
-		stageOwner, stageBackpressure, stageUserInterval, stageUserBucket, stageReserve, stageForward}
+	stageNames = []string{stageRoute, stageNodeBucket, stageAddress, stageToken, stageRoles, stageBlacklist, stageOrderForm, stageSaleState,
+		stageOwner, stageBackpressure, stageUserInterval, stageUserBucket, stageRouteBucket, stageRouteQueue, stageReserve, stageForward}
+	ruleStages = map[string]string{stageNodeBucket: "limits.node_bucket", stageAddress: "limits.address_bucket",
+		stageUserInterval: "limits.user_interval", stageUserBucket: "limits.user_bucket",
+		stageRouteBucket: "bucket of the route", stageRouteQueue: "queue of the route"}
 	fixedStages = []string{stageRoute, stageToken, stageRoles, stageOrderForm, stageOwner, stageReserve, stageForward}
 )
 
@@ -42,6 +49,7 @@ func (s *Server) newChain(modes map[string]Stage) (chain []stage) {
 	for _, st := range []stage{
 		{name: stageRoute, run: s.findRoute},
 		{name: stageNodeBucket, run: s.takeFromNode},
+		{name: stageAddress, run: s.takeFromAddress},
 		{name: stageToken, run: s.checkToken},
 		{name: stageRoles, run: s.checkRoles},
 		{name: stageBlacklist, run: s.checkBlacklist},
@@ -50,7 +58,9 @@ func (s *Server) newChain(modes map[string]Stage) (chain []stage) {
 		{name: stageOwner, run: s.checkOwner},
 		{name: stageBackpressure, run: s.checkBackpressure},
 		{name: stageUserInterval, run: s.takeInterval},
-		{name: stageUserBucket, run: s.takeFromUser},
+		{name: stageUserBucket, run: s.takeCalls},
+		{name: stageRouteBucket, run: s.takeFromRoute},
+		{name: stageRouteQueue, run: s.waitInQueue},
 		{name: stageReserve, run: s.reserve},
 		{name: stageForward, run: s.forward},
 	} {

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"headgate.example/interceptor/proxy"
-	"headgate.example/interceptor/ratelimit"
 	"headgate.example/interceptor/route"
 	"headgate.example/interceptor/salestate"
 	"headgate.example/interceptor/tokens"
@@ -43,14 +42,6 @@ func (s *Server) findRoute(x *exchange) bool {
 		return x.refuse(s, problem.BodyTooLarge, "")
 	}
 	return false
-}
-
-// takeFromNode sheds what is beyond the node's own rate.
-func (s *Server) takeFromNode(x *exchange) bool {
-	if s.node == nil || s.node.AllowN(x.began, 1) {
-		return false
-	}
-	return x.refuse(s, problem.Overloaded, "This node takes no more requests at the moment.")
 }
 
 var bearer = []byte("Bearer ")
@@ -290,52 +281,5 @@ func (s *Server) checkBackpressure(x *exchange) bool {
 		return s.refuseUpstream(x, verdict, wait)
 	}
 	x.admission = admission
-	return false
-}
-
-// takeInterval keeps one user's presses apart. Retries have a budget of their own: they may follow a
-// press at once, but not each other.
-func (s *Server) takeInterval(x *exchange) bool {
-	if !x.isOrder() {
-		return false
-	}
-	kind := budgetPress
-	if x.retry {
-		kind = budgetRetry
-	}
-	switch d := s.budgets.Take(s.hasher.User(x.identity.User), kind, x.plan.rates[kind], x.mono); d.Verdict {
-	case ratelimit.Refused:
-		return x.refuseFor(s, problem.TooSoon, d.Wait, "")
-	case ratelimit.Full:
-		return x.refuse(s, problem.Overloaded, "This node serves too many users at the moment.")
-	}
-	return false
-}
-
-// maxUserPolls is how many long polls of one user may be under way: the upstream's connections for
-// them are shared by all users.
-const maxUserPolls = 8
-
-// takeFromUser bounds one user's other calls.
-func (s *Server) takeFromUser(x *exchange) bool {
-	if x.isOrder() || x.identity == nil {
-		return false
-	}
-	key := s.hasher.User(x.identity.User)
-	d := s.budgets.Take(key, budgetCalls, x.plan.rates[budgetCalls], x.mono)
-	x.bucketLeft = d.Left
-	switch d.Verdict {
-	case ratelimit.Refused:
-		return x.refuseFor(s, problem.RateLimited, d.Wait, "")
-	case ratelimit.Full:
-		x.bucketLeft = -1
-		return x.refuse(s, problem.Overloaded, "This node serves too many users at the moment.")
-	}
-	if x.route.kind == KindLongPoll {
-		x.polling, x.pressKey = true, key
-		if s.polling.Enter(key) >= maxUserPolls {
-			return x.refuse(s, problem.RateLimited, "Too many of your requests wait for an answer.")
-		}
-	}
 	return false
 }

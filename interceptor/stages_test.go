@@ -15,7 +15,7 @@ import (
 )
 
 func TestNodeBucketSheds(t *testing.T) {
-	e := newEdge(t, func(c *Config) { c.Limits.NodeRate, c.Limits.NodeBurst = 1, 3 })
+	e := newEdge(t, func(c *Config) { c.Limits.NodeBucket = BucketRule{Rate: 1, Burst: 3} })
 	for range 3 {
 		if a := e.send("GET", "/", ""); a.status != 200 {
 			t.Fatal(a.text)
@@ -29,12 +29,12 @@ func TestNodeBucketSheds(t *testing.T) {
 }
 
 func TestUserBucketTellsTheBudget(t *testing.T) {
-	e := newEdge(t, func(c *Config) { c.Limits.UserRate, c.Limits.UserBurst = 2, 4 })
+	e := newEdge(t, func(c *Config) { c.Limits.UserBucket = BucketRule{Rate: 2, Burst: 4} })
 	token := e.token("a1")
 	for left := 3; left >= 0; left-- {
 		a := e.as(token)
-		want := fmt.Sprintf(`"user";r=%d;t=%d`, left, (4-left+1)/2)
-		if a.status != 200 || a.header.Get("RateLimit") != want || a.header.Get("RateLimit-Policy") != `"user";q=4;w=2` {
+		want := fmt.Sprintf(`"user_bucket";r=%d;t=%d`, left, (4-left+1)/2)
+		if a.status != 200 || a.header.Get("RateLimit") != want || a.header.Get("RateLimit-Policy") != `"user_bucket";q=4;w=2` {
 			t.Fatalf("%d RateLimit %q, want %q; policy %q", a.status, a.header.Get("RateLimit"), want, a.header.Get("RateLimit-Policy"))
 		}
 	}
@@ -50,7 +50,7 @@ func TestUserBucketTellsTheBudget(t *testing.T) {
 }
 
 func TestIntervalBetweenNewOrders(t *testing.T) {
-	e := newEdge(t, func(c *Config) { c.Limits.UserInterval = 5 * time.Second })
+	e := newEdge(t, func(c *Config) { c.Limits.UserInterval.Every = 5 * time.Second })
 	e.counter.change(func() { e.counter.sales["1"].Available = 0 })
 	e.fresh()
 	e.refused(e.buy("a1"), 409, "sold_out") // a local refusal costs no budget
@@ -74,12 +74,12 @@ func TestIntervalBetweenNewOrders(t *testing.T) {
 
 func TestShadowCountsAndLetsThrough(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
-		c.Stages = map[string]Stage{stageUserBucket: {Mode: ModeShadow}, stageSaleState: {Mode: ModeOff}}
-		c.Limits.UserRate, c.Limits.UserBurst = 0.001, 1
+		c.Stages = map[string]Stage{stageSaleState: {Mode: ModeOff}, stageBlacklist: {Mode: ModeShadow}}
+		c.Limits.UserBucket = BucketRule{Mode: ModeShadow, Rate: 0.001, Burst: 1}
 	})
 	token := e.token("a1")
 	for range 3 {
-		if a := e.as(token); a.status != 200 || a.header.Get("Headgate-Code") != "" || a.header.Get("Retry-After") != "" {
+		if a := e.as(token); a.status != 200 || a.header.Get("Headgate-Code") != "" || a.header.Get("Retry-After") != "" || a.header.Get("RateLimit") != "" {
 			t.Fatalf("%d %v", a.status, a.header)
 		}
 	}
@@ -91,7 +91,7 @@ func TestShadowCountsAndLetsThrough(t *testing.T) {
 	}
 	metrics := e.metrics()
 	for _, want := range []string{
-		`headgate_interceptor_stage_refusals_total{stage="user_bucket",mode="shadow"} 2`,
+		`headgate_interceptor_limit_refusals_total{limit="user_bucket",route="",mode="shadow"} 2`,
 		`headgate_interceptor_requests_total{route="orders",code="2xx"} 3`,
 		`headgate_interceptor_requests_total{route="reserve",code="paused"} 1`,
 	} {

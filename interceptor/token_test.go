@@ -143,7 +143,7 @@ func TestOptionalTokens(t *testing.T) {
 }
 
 func TestCookieWritesNeedTheShopsOrigin(t *testing.T) {
-	e := newEdge(t, func(c *Config) { c.Limits.UserInterval = time.Millisecond })
+	e := newEdge(t, func(c *Config) { c.Limits.UserInterval.Every = time.Millisecond })
 	cookie := "x=1; headgate_token=" + e.token("a1")
 	host := e.server.Addr()
 	if a := e.send("GET", "/api/orders", "", "Cookie", cookie); a.status != 200 {

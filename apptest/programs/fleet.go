@@ -117,7 +117,7 @@ func (f *Fleet) adapt(c *Config, name string, spec *FleetSpec, shards []any) {
 	switch program(name) {
 	case "interceptor":
 		c.Set("server.drain_grace", "0s")
-		c.Set("limits.node_rate", 0)
+		c.Set("limits.node_bucket.mode", "off")
 		c.Set("counter.shards", shards)
 		sections = nil
 	case "counter":

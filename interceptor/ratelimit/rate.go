@@ -50,7 +50,12 @@ func PerSecond(events float64, burst int64) (Rate, error) {
 	if !(events >= 1e-6 && events <= 1e9) {
 		return Rate{}, fmt.Errorf("ratelimit: events a second must be 1e-6 to 1e9, are %v", events)
 	}
-	return NewRate(time.Duration(math.Round(float64(time.Second)/events)), burst)
+	return NewRate(Interval(events), burst)
+}
+
+// Interval is the time between two of so many events a second, a nanosecond at least.
+func Interval(events float64) time.Duration {
+	return max(1, time.Duration(math.Round(float64(time.Second)/events)))
 }
 
 // Burst is the most events at once.

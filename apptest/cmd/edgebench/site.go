@@ -33,7 +33,7 @@ ticket_keys: [{id: t1, secret: ticket-secret-for-measurements}]
 hop_keys: [{id: h1, secret: hop-secret-for-measurements}]
 counter: {shards: [{name: s1, number: 0, addresses: [%[5]q]}]}
 upstreams: [{name: backend, address: %[6]q}]
-limits: {user_interval: 10m}
+limits: {user_interval: {every: 10m}}
 `
 
 // startSite starts both. Its sales are opened afterwards: of older ones an edge does not know whose

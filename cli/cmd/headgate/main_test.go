@@ -185,7 +185,7 @@ func TestDevThatCannotStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrong := strings.Replace(string(text), "user_interval: 1s", "user_intervall: 1s", 1)
+	wrong := strings.Replace(string(text), "user_interval: {", "user_intervall: {", 1)
 	if err := os.WriteFile(folder.ConfigFile(), []byte(wrong), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,8 @@
 package tokens
 
 import (
-	"crypto/sha256"
 	"errors"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -29,48 +29,53 @@ type Identity struct {
 	RoleList string // the roles, comma separated
 
 	issuedMillis int64
-	expires      time.Time
+	token        string
 }
 
 const cacheShards = 64
 
 // Cache verifies tokens and remembers the verified. It is safe for concurrent use.
 type Cache struct {
+	seed        maphash.Seed
 	verifier    Verifier
 	revocations Revocations
 	maxShard    int
 	shards      [cacheShards]cacheShard
 }
 
-type tokenSum = [sha256.Size]byte
-
 // cacheShard holds two generations: what is used moves to the young one; when that is full, it becomes
-// the old one and the former old one is dropped.
+// the old one and the former old one is dropped. Tokens are found by a hash under a seed of this process,
+// and are who they say they are only if every byte is the same.
 type cacheShard struct {
 	mu         sync.RWMutex
-	young, old map[tokenSum]*Identity
+	young, old map[uint64]*Identity
 }
 
 // NewCache makes a cache of at most limit tokens (rounded up to a multiple of the shards).
 func NewCache(verifier Verifier, revocations Revocations, limit int) *Cache {
-	return &Cache{verifier: verifier, revocations: revocations, maxShard: max(1, limit/2/cacheShards)}
+	c := &Cache{seed: maphash.MakeSeed(), verifier: verifier, revocations: revocations, maxShard: max(1, limit/2/cacheShards)}
+	for i := range c.shards {
+		c.shards[i].young, c.shards[i].old = make(map[uint64]*Identity), make(map[uint64]*Identity)
+	}
+	return c
 }
 
 // Verify gives the identity that the token proves at now. The errors are those of the Verifier, and
 // ErrRevoked.
 func (c *Cache) Verify(token []byte, now time.Time) (*Identity, error) {
-	sum := sha256.Sum256(token)
-	shard := &c.shards[sum[0]%cacheShards]
-	identity := shard.get(sum, c.maxShard)
+	key := maphash.Bytes(c.seed, token)
+	shard := &c.shards[key%cacheShards]
+	identity := shard.get(key, token, c.maxShard)
 	if identity == nil {
-		claims, err := c.verifier.Verify(string(token), now)
+		text := string(token)
+		claims, err := c.verifier.Verify(text, now)
 		if err != nil {
 			return nil, err
 		}
-		identity = &Identity{Claims: claims, RoleList: claims.RoleList(), issuedMillis: claims.IssuedAt.UnixMilli(), expires: claims.ExpiresAt}
-		shard.put(sum, identity, c.maxShard)
+		identity = &Identity{Claims: claims, RoleList: claims.RoleList(), issuedMillis: claims.IssuedAt.UnixMilli(), token: text}
+		shard.put(key, identity, c.maxShard)
 	}
-	if !now.Before(identity.expires) {
+	if !now.Before(identity.ExpiresAt) {
 		return nil, auth.ErrTokenExpired
 	}
 	if before := c.revocations.RevokedBefore(identity.User); before != 0 && identity.issuedMillis < before {
@@ -91,25 +96,29 @@ func (c *Cache) Len() int {
 	return n
 }
 
-func (s *cacheShard) get(sum tokenSum, limit int) *Identity {
+func (s *cacheShard) get(key uint64, token []byte, limit int) *Identity {
 	s.mu.RLock()
-	identity, young := s.young[sum]
+	identity, young := s.young[key]
 	if !young {
-		identity = s.old[sum]
+		identity = s.old[key]
 	}
 	s.mu.RUnlock()
-	if identity != nil && !young {
-		s.put(sum, identity, limit)
+	if identity == nil || identity.token != string(token) {
+		return nil
+	}
+	if !young {
+		s.put(key, identity, limit)
 	}
 	return identity
 }
 
-func (s *cacheShard) put(sum tokenSum, identity *Identity, limit int) {
+func (s *cacheShard) put(key uint64, identity *Identity, limit int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.young == nil || len(s.young) >= limit {
-		s.old, s.young = s.young, make(map[tokenSum]*Identity)
+	if len(s.young) >= limit {
+		s.young, s.old = s.old, s.young
+		clear(s.young)
 	}
-	s.young[sum] = identity
-	delete(s.old, sum)
+	s.young[key] = identity
+	delete(s.old, key)
 }

@@ -106,6 +106,20 @@ func TestUsedTokensStay(t *testing.T) {
 	}
 }
 
+// Two tokens of one hash are two tokens.
+func TestTokensAreComparedByteByByte(t *testing.T) {
+	c := NewCache(&scripted{}, revoked{}, 1000)
+	identity := &Identity{token: "a1"}
+	shard := &c.shards[0]
+	shard.put(7, identity, 1000)
+	if got := shard.get(7, []byte("a1"), 1000); got != identity {
+		t.Error("a cached token is not found")
+	}
+	if got := shard.get(7, []byte("a2"), 1000); got != nil {
+		t.Errorf("another token of the same hash is taken for %q", got.token)
+	}
+}
+
 func TestHitAllocatesNothing(t *testing.T) {
 	c := NewCache(&scripted{}, revoked{}, 1000)
 	token := []byte("a1")

@@ -158,8 +158,11 @@ func (r *claimsReader) time() (time.Time, bool) {
 	if len(r.rest) == 0 || r.rest[0] == '0' {
 		return time.Time{}, false
 	}
-	const mostDigits = 10 // until the year 2286
+	const mostDigits = 10
 	seconds, digits := r.number(mostDigits)
+	if seconds >= maxMillis/1000 { // in the year 2262
+		return time.Time{}, false
+	}
 	millis := seconds * 1000
 	if r.skip(".") {
 		fraction, decimals := r.number(3)

@@ -47,6 +47,7 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding the OpenAPI document: %w", err)
 	}
+	mux.HandleFunc("GET "+HealthPath, s.serveHealth)
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
 		w.Header().Set("Cache-Control", "public, max-age=60")
@@ -67,6 +68,8 @@ func (s *Server) registerAccounts(b *builder) {
 	add(b, anyone, "register", http.MethodPost, "/api/register", "Make an account and sign in", 201, a.register)
 	add(b, anyone, "login", http.MethodPost, "/api/login", "Sign in", 200, a.login)
 	add(b, anyone, "logout", http.MethodPost, "/api/logout", "Make the browser forget its session", 204, a.logout)
+	add(b, buyers, "logout-everywhere", http.MethodPost, "/api/logout/everywhere", "Void every token of the caller", 204, a.logoutEverywhere)
+	add(b, buyers, "change-password", http.MethodPost, "/api/password", "Set another password, sign out everywhere, and sign in", 200, a.changePassword)
 }
 
 func (s *Server) registerShop(b *builder) {

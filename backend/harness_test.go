@@ -48,6 +48,23 @@ type scripted struct {
 	queue.Queue
 	mu   sync.Mutex
 	next []queue.Outcome
+	away error // what Ping says
+}
+
+func (q *scripted) goAway(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.away = err
+}
+
+func (q *scripted) Ping(ctx context.Context) error {
+	q.mu.Lock()
+	away := q.away
+	q.mu.Unlock()
+	if away != nil {
+		return away
+	}
+	return q.Queue.Ping(ctx)
 }
 
 func (q *scripted) script(outcomes ...queue.Outcome) {

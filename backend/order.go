@@ -98,17 +98,14 @@ func (s *Server) takeOrder(ctx context.Context, in *takeInput) (*takeOutput, err
 	// One message a call: the drivers put those of concurrent requests into one commit.
 	outcome := s.queue.Publish(ctx, Topic, []queue.Message{{ID: id, Body: message.Encode()}})[0]
 	s.metrics.taken(outcome.Fate)
+	s.intake.learn(outcome)
 	switch outcome.Fate {
 	case queue.Confirmed:
 		out := &takeOutput{CacheControl: "no-store"}
 		out.Body.OrderID, out.Body.Status = id, sale.Queued
 		return out, nil
 	case queue.Refused:
-		code, detail := problem.Unavailable, "The queue cannot be reached. Nothing was ordered."
-		if errors.Is(outcome.Err, queue.ErrFull) || errors.Is(outcome.Err, queue.ErrRefused) || errors.Is(outcome.Err, queue.ErrBlocked) {
-			code, detail = problem.Overloaded, "The queue of orders is full. Nothing was ordered."
-		}
-		return nil, refused(problem.New(code, detail).Because(outcome.Err))
+		return nil, refused(queueRefused(outcome.Err))
 	default:
 		p := problem.New(problem.UnknownOutcome, "The queue did not answer in time.").Because(outcome.Err)
 		p.OrderID, p.Ticket = id, in.Ticket

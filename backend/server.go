@@ -69,6 +69,7 @@ type Server struct {
 	waiters  *waiters
 	pusher   *agreement.Pusher
 	metrics  *figures
+	intake   *intake
 	auditing chan struct{} // held by the audit that runs
 
 	hopComplaint atomic.Int64 // when bad hop signatures were last complained of, milliseconds; 0: never
@@ -121,7 +122,8 @@ func (s *Server) open(ctx context.Context, rt *service.Runtime) error {
 		}
 	}
 	s.metrics = newFigures(rt.Metrics)
-	s.accounts = &accounts{store: s.store, passwords: auth.NewPasswords(cfg.Accounts.Hashes), signer: signer, config: cfg.Accounts, now: s.now}
+	s.intake = &intake{queue: s.queue, now: s.now}
+	s.accounts = &accounts{store: s.store, counter: s.counter, log: s.log, passwords: auth.NewPasswords(cfg.Accounts.Hashes), signer: signer, config: cfg.Accounts, now: s.now}
 	s.book = &saleBook{ledger: s.store, counter: s.counter, refresh: cfg.Sales.Refresh, now: s.now, log: s.log}
 	s.waiters = newWaiters(s.store, s.counter, cfg.Limits.Waiters, s.log)
 	s.pusher = agreement.New(s.store, s.counter, s.log)

@@ -184,8 +184,8 @@ func (b *backend) checked(cfg *Config, r checkResult, now time.Time) bool {
 		}
 	}
 	switch {
-	case r.full:
-		b.full = full{marked: true, until: now.Add(max(spare(r.retryAfter), 2*cfg.Health.Interval)), busy: true, byHealth: true}
+	case r.outcome != outcomeOK:
+		b.full = full{marked: true, until: now.Add(max(spare(r.retryAfter), 2*cfg.Health.Interval)), busy: r.outcome == outcomeFull, byHealth: true}
 	case b.full.byHealth: // one order tries
 		b.full.until = now
 	}

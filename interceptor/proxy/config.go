@@ -61,8 +61,8 @@ type Config struct {
 // Health is how each address is asked whether it is well.
 type Health struct {
 	Off bool `yaml:"off"` // do not ask
-	// Path is asked with GET: 2xx or 3xx is well; 503 with Headgate-Code `overloaded` is well, but takes
-	// no orders until it says otherwise. Default "": connecting is enough.
+	// Path is asked with GET: 2xx or 3xx is well; 503 with Headgate-Code `overloaded` or `unavailable` is
+	// well, but takes no orders until it says otherwise. Default "": connecting is enough.
 	Path string `yaml:"path"`
 	// Interval is the time between two checks, a fifth more or less. Default 1s.
 	Interval time.Duration `yaml:"interval"`

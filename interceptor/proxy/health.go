@@ -14,8 +14,8 @@ import (
 
 // checkResult is what one health check said.
 type checkResult struct {
-	err        error // not well
-	full       bool  // well, but takes no orders
+	err        error   // not well
+	outcome    outcome // outcomeFull and outcomeRefuses: well, but takes no orders
 	retryAfter time.Duration
 }
 
@@ -70,11 +70,15 @@ func ask(client *fasthttp.HostClient, h *Health, host string) checkResult {
 		return checkResult{err: err}
 	case status >= 200 && status < 400:
 		return checkResult{}
-	case status == fasthttp.StatusServiceUnavailable && string(resp.Header.Peek(problem.HeaderCode)) == string(problem.Overloaded):
-		return checkResult{full: true, retryAfter: retryAfter(resp)}
-	default:
-		return checkResult{err: fmt.Errorf("status %d", status)}
+	case status == fasthttp.StatusServiceUnavailable:
+		switch problem.Code(resp.Header.Peek(problem.HeaderCode)) {
+		case problem.Overloaded:
+			return checkResult{outcome: outcomeFull, retryAfter: retryAfter(resp)}
+		case problem.Unavailable:
+			return checkResult{outcome: outcomeRefuses, retryAfter: retryAfter(resp)}
+		}
 	}
+	return checkResult{err: fmt.Errorf("status %d", resp.StatusCode())}
 }
 
 // noteCheck takes in a health check.

@@ -296,26 +296,28 @@ func TestHealthChecksTakeOutAndBringBack(t *testing.T) {
 	u.admitted(t)
 }
 
-func TestAHealthCheckTellsThatItIsFull(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		u := pool(t, 1, nil)
-		b := u.backends[0]
-		for range 5 {
-			u.noteCheck(b, checkResult{full: true, retryAfter: time.Second})
-			u.refused(t, Busy, 2*time.Second, 2*time.Second) // until after the next check at the earliest
-			if _, err := u.place(Calls); err != nil {
-				t.Fatalf("a full shop still answers: %v", err)
+func TestAHealthCheckTellsThatNoOrdersAreTaken(t *testing.T) {
+	for o, verdict := range map[outcome]Verdict{outcomeFull: Busy, outcomeRefuses: Away} {
+		synctest.Test(t, func(t *testing.T) {
+			u := pool(t, 1, nil)
+			b := u.backends[0]
+			for range 5 {
+				u.noteCheck(b, checkResult{outcome: o, retryAfter: time.Second})
+				u.refused(t, verdict, 2*time.Second, 2*time.Second) // until after the next check at the earliest
+				if _, err := u.place(Calls); err != nil {
+					t.Fatalf("it still answers other calls: %v", err)
+				}
+				time.Sleep(time.Second)
 			}
-			time.Sleep(time.Second)
-		}
-		u.noteCheck(b, checkResult{})
-		a := u.admitted(t)
-		u.refused(t, Away, 0, 0) // its word alone does not let the crowd in
-		a.End()
-		u.run(t, Orders, outcomeOK, 1)
-		u.admitted(t)
-		u.admitted(t)
-	})
+			u.noteCheck(b, checkResult{})
+			a := u.admitted(t)
+			u.refused(t, Away, 0, 0) // its word alone does not let the crowd in
+			a.End()
+			u.run(t, Orders, outcomeOK, 1)
+			u.admitted(t)
+			u.admitted(t)
+		})
+	}
 }
 
 func TestAGoodCheckEndsAnEjection(t *testing.T) {

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -42,9 +43,16 @@ type logoutOutput struct {
 	SetCookie http.Cookie `header:"Set-Cookie"`
 }
 
+// revoker is what accounts need of the counter's client.
+type revoker interface {
+	Revoke(ctx context.Context, user string, beforeMillis int64) error
+}
+
 // accounts registers people and signs them in.
 type accounts struct {
 	store     *store.Store
+	counter   revoker
+	log       *slog.Logger
 	passwords *auth.Passwords
 	signer    *auth.Signer
 	config    AccountsConfig
@@ -70,7 +78,7 @@ func (a *accounts) register(ctx context.Context, in *accountInput) (*accountOutp
 	} else if err != nil {
 		return nil, ledgerFailed(err)
 	}
-	return a.session(&user)
+	return a.session(&user, a.now())
 }
 
 // login answers a wrong name as it answers a wrong password, after the same work.
@@ -90,7 +98,7 @@ func (a *accounts) login(ctx context.Context, in *accountInput) (*accountOutput,
 	case err != nil:
 		return nil, err
 	}
-	return a.session(&user)
+	return a.session(&user, a.now())
 }
 
 // bounded runs work that hashes a password: so many may wait, each so long.
@@ -111,14 +119,15 @@ func (a *accounts) bounded(ctx context.Context, work func(context.Context) error
 	return err
 }
 
-func (a *accounts) session(user *store.User) (*accountOutput, error) {
+// session signs a token of the given time: now, or what revoke gave.
+func (a *accounts) session(user *store.User, issued time.Time) (*accountOutput, error) {
 	roles := []string{}
 	for role := range strings.SplitSeq(user.Roles, ",") {
 		if role = strings.TrimSpace(role); role != "" {
 			roles = append(roles, role)
 		}
 	}
-	token, claims, err := a.signer.SignFor(accountUser(user.ID), user.Name, roles, a.now())
+	token, claims, err := a.signer.SignFor(accountUser(user.ID), user.Name, roles, issued)
 	if err != nil {
 		return nil, problem.New(problem.Internal, "").Because(err)
 	}
@@ -129,7 +138,7 @@ func (a *accounts) session(user *store.User) (*accountOutput, error) {
 }
 
 // logout makes the browser drop its cookie. The token itself lives on until it expires or the user's
-// tokens are revoked.
+// tokens are revoked: see logoutEverywhere.
 func (a *accounts) logout(context.Context, *struct{}) (*logoutOutput, error) {
 	return &logoutOutput{SetCookie: a.cookie("", -time.Second)}, nil
 }

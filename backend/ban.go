@@ -3,7 +3,8 @@ package backend
 import (
 	"cmp"
 	"context"
-	"net/netip"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -52,13 +53,19 @@ func (s *Server) addBan(ctx context.Context, in *banInput) (*banOutput, error) {
 		return nil, err
 	}
 	ban.Value = value
+	if err := spares(identityOf(ctx), &ban); err != nil {
+		return nil, err
+	}
+	if ban.Reason == client.ReasonLift {
+		return nil, invalid("reason", "is one that the system uses for itself")
+	}
 	if ban.Until != 0 && ban.Until <= s.now().UnixMilli() {
 		return nil, invalid("until", "must be in the future, or 0 for good")
 	}
 	if err := s.counter.Ban(ctx, ban.Kind, ban.Value, ban.Until, ban.Reason); err != nil {
 		return nil, counterFailed(err)
 	}
-	s.log.Info("banned", "kind", ban.Kind, "value", ban.Value, "until", ban.Until, "by", identityOf(ctx).User)
+	s.log.Info("banned", "kind", ban.Kind, "value", ban.Value, "until", ban.Until, "reason", ban.Reason, "by", identityOf(ctx).User)
 	return &banOutput{Status: 201, CacheControl: "no-store", Body: ban}, nil
 }
 
@@ -66,11 +73,20 @@ func (s *Server) removeBanByQuery(ctx context.Context, in *unbanQueryInput) (*st
 	return s.removeBan(ctx, &unbanInput{Kind: in.Kind, Value: in.Value})
 }
 
-// removeBan takes a ban back; one that does not stand is no error.
+// liftFor is how long a rule that lifts bans would stand, should its removal fail. It bans nobody.
+const liftFor = time.Hour
+
+// removeBan takes a ban back, and the bans that edges made of the value by themselves. One that does not
+// stand is no error. The counter tells edges what changes: where no ban stands, a rule that bans nobody
+// is set first, so that its removal reaches them.
 func (s *Server) removeBan(ctx context.Context, in *unbanInput) (*struct{}, error) {
 	value, err := banValue(in.Kind, in.Value)
 	if err != nil {
 		return nil, err
+	}
+	until := s.now().Add(liftFor).UnixMilli()
+	if err := s.counter.Ban(ctx, in.Kind, value, until, client.ReasonLift); err != nil && !errors.Is(err, client.ErrBusy) {
+		return nil, counterFailed(err) // busy: as many rules as there may be; the ban itself is taken back below
 	}
 	if err := s.counter.Unban(ctx, in.Kind, value); err != nil {
 		return nil, counterFailed(err)
@@ -88,7 +104,7 @@ func (s *Server) listBans(ctx context.Context, _ *struct{}) (*bansOutput, error)
 	out.Body.Bans = []banView{}
 	for _, rule := range rules.Changes {
 		bans := rule.Kind == client.RuleUser || rule.Kind == client.RuleAddress
-		if !bans || rule.Removed || rule.Until != 0 && rule.Until <= rules.Now {
+		if !bans || rule.Removed || rule.Lifts() || rule.Until != 0 && rule.Until <= rules.Now {
 			continue
 		}
 		out.Body.Bans = append(out.Body.Bans, banView{Kind: rule.Kind, Value: rule.Value, Until: rule.Until, Reason: rule.Reason})
@@ -107,39 +123,42 @@ func banValue(kind, value string) (string, error) {
 		}
 		return value, nil
 	}
-	if network, err := netip.ParsePrefix(value); err == nil {
-		return network.Masked().String(), nil
+	network, err := sale.ParseNetwork(value)
+	var wrong *sale.FieldError
+	if errors.As(err, &wrong) {
+		return "", invalid("value", wrong.Reason)
 	}
-	address, err := netip.ParseAddr(value)
-	if err != nil || address.Zone() != "" {
-		return "", invalid("value", "must be an IP address or a network such as 192.0.2.0/24")
-	}
-	return address.Unmap().String(), nil
+	return sale.NetworkText(network), nil
 }
 
-type revokeInput struct {
-	User string `path:"user" maxLength:"64"`
-}
+// The widest networks that may be banned: 16 million IPv4 addresses, or what a provider has of IPv6.
+const (
+	widestIPv4 = 8
+	widestIPv6 = 16
+)
 
-type revokeOutput struct {
-	CacheControl string `header:"Cache-Control"`
-	Body         struct {
-		User   string `json:"user"`
-		Before int64  `json:"before" doc:"Tokens issued before this are void; milliseconds since 1970."`
+// spares refuses a ban by which its operator would lock himself out, since taking it back goes through
+// the same edge, and one of half the world.
+func spares(by Identity, ban *banView) error {
+	if ban.Kind == client.RuleUser {
+		if ban.Value == by.User {
+			return invalid("value", "is yourself: you could not take it back")
+		}
+		return nil
 	}
-}
-
-// revokeUser signs a user out everywhere: every token issued until now is void.
-func (s *Server) revokeUser(ctx context.Context, in *revokeInput) (*revokeOutput, error) {
-	if err := sale.CheckUser(in.User); err != nil {
-		return nil, invalid("user", "must be a user id: 1 to 64 printable characters without spaces")
+	network, err := sale.ParseNetwork(ban.Value)
+	if err != nil {
+		return err
 	}
-	before := s.now().Add(time.Millisecond).UnixMilli() // tokens of this very millisecond, too
-	if err := s.counter.Revoke(ctx, in.User, before); err != nil {
-		return nil, counterFailed(err)
+	widest := widestIPv6
+	if network.Addr().Is4() {
+		widest = widestIPv4
 	}
-	s.log.Info("tokens revoked", "user", in.User, "before", before, "by", identityOf(ctx).User)
-	out := &revokeOutput{CacheControl: "no-store"}
-	out.Body.User, out.Body.Before = in.User, before
-	return out, nil
+	switch {
+	case network.Bits() < widest:
+		return invalid("value", fmt.Sprintf("is too wide: at most a /%d of its kind may be banned at once", widest))
+	case network.Contains(by.Address):
+		return invalid("value", "holds the address that you come from: you could not take it back")
+	}
+	return nil
 }

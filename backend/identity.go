@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,9 +21,10 @@ const RoleAdmin = "admin"
 
 // Identity is who a request is for, as an edge has verified it. The zero value is nobody.
 type Identity struct {
-	User  string
-	Name  string
-	Roles []string
+	User    string
+	Name    string
+	Roles   []string
+	Address netip.Addr // that the edge saw; not covered by its signature, so that nothing may be granted by it
 
 	unverified bool // somebody vouched, with a signature that is not valid: see identify
 }
@@ -83,6 +85,9 @@ func (s *Server) identify(r *http.Request, body []byte) *http.Request {
 		return r
 	}
 	who := Identity{User: hop.User, Name: hop.Name}
+	if address, err := netip.ParseAddr(r.Header.Get("X-Forwarded-For")); err == nil {
+		who.Address = address.Unmap()
+	}
 	for role := range strings.SplitSeq(hop.Roles, ",") {
 		if role = strings.TrimSpace(role); role != "" {
 			who.Roles = append(who.Roles, role)
@@ -118,6 +123,13 @@ func hopFix(cause error) string {
 
 // accountUser is an account's user id in every other layer.
 func accountUser(id int64) string { return "a" + strconv.FormatInt(id, 10) }
+
+// accountID is the account of a user id; false for users without one, whose tokens somebody else signs.
+func accountID(user string) (id int64, ok bool) {
+	digits, ok := strings.CutPrefix(user, "a")
+	id, err := strconv.ParseInt(digits, 10, 64)
+	return id, ok && err == nil && accountUser(id) == user
+}
 
 // millisOf is a time on the wire: milliseconds since 1970, 0 for none.
 func millisOf(t time.Time) int64 {

@@ -223,12 +223,43 @@ func TestBans(t *testing.T) {
 	}
 	s.counter.Fail(client.ErrUnavailable)
 	ban("user", "u1", 0).want(503, "unavailable")
-	s.counter.Fail(nil)
-	var revoked struct{ Before int64 }
-	s.call(root, "POST", "/api/admin/users/a1/revoke", nil).want(200, "").into(&revoked)
-	rules, err := s.counter.Rules(t.Context(), 0)
-	if err != nil || len(rules.Changes) != 1 || rules.Changes[0].Before != revoked.Before || rules.Changes[0].Value != "a1" {
-		t.Fatalf("rules %+v %v", rules, err)
+}
+
+// An operator cannot lock himself, or half the world, out of the edge through which bans are taken back.
+func TestBansThatWouldLockOut(t *testing.T) {
+	s := newShop(t)
+	for _, c := range []struct {
+		kind, value string
+		status      int
+	}{
+		{"user", root.user, 400}, {"user", alice.user, 201},
+		{"address", "198.51.100.9", 400}, {"address", "198.51.100.0/24", 400}, {"address", "198.51.101.0/24", 201},
+		{"address", "0.0.0.0/0", 400}, {"address", "10.0.0.0/7", 400}, {"address", "10.0.0.0/8", 201},
+		{"address", "::/0", 400}, {"address", "2001::/15", 400}, {"address", "2001::/16", 201},
+	} {
+		a := s.call(root, "POST", "/api/admin/bans", map[string]any{"kind": c.kind, "value": c.value}, "X-Forwarded-For", "198.51.100.9")
+		if a.status != c.status {
+			t.Errorf("%s %s: status %d, want %d: %s", c.kind, c.value, a.status, c.status, a.text)
+		} else if c.status == 400 {
+			wantField(t, a, "value")
+		}
+	}
+	wantField(t, s.call(root, "POST", "/api/admin/bans", map[string]any{"kind": "user", "value": "u1", "reason": client.ReasonLift}), "reason")
+}
+
+// Taking a ban back is news to every edge even where none stands at the counter, so that it ends what
+// edges banned by themselves; and it bans nobody meanwhile.
+func TestUnbanReachesEdges(t *testing.T) {
+	s := newShop(t)
+	before, err := s.counter.Rules(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.call(root, "POST", "/api/admin/bans", map[string]any{"kind": "user", "value": "other"}).want(201, "")
+	s.call(root, "DELETE", "/api/admin/bans/user/u1", nil).want(204, "")
+	news, err := s.counter.Rules(t.Context(), before.Index+1)
+	if err != nil || len(news.Changes) != 1 || !news.Changes[0].Lifts() || news.Changes[0].Value != "u1" || !news.Changes[0].Removed {
+		t.Fatalf("%+v, %v", news, err)
 	}
 }
 
@@ -301,7 +332,7 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 	want := []string{
-		"POST /api/register", "POST /api/login", "POST /api/logout", "GET /api/sales", "GET /api/sales/{sale}",
+		"POST /api/register", "POST /api/login", "POST /api/logout", "POST /api/logout/everywhere", "POST /api/password", "GET /api/sales", "GET /api/sales/{sale}",
 		"POST /api/sales/{sale}/orders", "GET /api/orders", "GET /api/orders/{order}", "POST /api/orders/{order}/cancel",
 		"GET /api/admin/sales", "POST /api/admin/sales", "GET /api/admin/sales/{sale}", "POST /api/admin/sales/{sale}/open",
 		"POST /api/admin/sales/{sale}/pause", "POST /api/admin/sales/{sale}/resume", "POST /api/admin/sales/{sale}/close",

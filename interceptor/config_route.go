@@ -90,6 +90,8 @@ func DefaultRoutes() []Route {
 		register,
 		login,
 		r("logout", "/api/logout", post, AuthNone),
+		r("logout_everywhere", "/api/logout/everywhere", post, AuthRequired),
+		r("password", "/api/password", post, AuthRequired),
 		r("payment_notify", "/api/payments/{provider}/notify", post, AuthNone),
 		admin,
 		r("openapi", "/openapi.json", get, AuthNone),

@@ -116,6 +116,15 @@ const (
 	RuleToken   = "token"   // a revocation: see Rule.Before
 )
 
+// ReasonLift is the reason of a rule that bans nobody. UNBAN of what does not stand changes nothing, and so
+// reaches no edge; setting such a rule and removing it does, and ends the bans that edges made by themselves.
+const ReasonLift = "(lift)"
+
+// Lifts reports whether the rule ends a ban of its value, at the control shard or at an edge.
+func (r *Rule) Lifts() bool {
+	return (r.Kind == RuleUser || r.Kind == RuleAddress) && (r.Removed || r.Reason == ReasonLift)
+}
+
 // Rule is one ban, or one revocation of a user's tokens.
 type Rule struct {
 	Index   int64

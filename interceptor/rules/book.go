@@ -96,16 +96,17 @@ func (b *Book) Apply(r client.Rules) error {
 
 func (b *Book) apply(p *page, r client.Rule) error {
 	room, taken := p.size() < b.maxRules, false
+	removed := r.Removed || r.Lifts()
 	ban := Ban{Until: r.Until, Reason: r.Reason, Index: r.Index}
 	switch r.Kind {
 	case client.RuleUser:
-		taken = put(p.users, r.Value, ban, r.Removed, room)
+		taken = put(p.users, r.Value, ban, removed, room)
 	case client.RuleAddress:
 		prefix, err := ParseAddress(r.Value)
 		if err != nil {
 			return fmt.Errorf("rule %d: %w", r.Index, err)
 		}
-		taken = put(p.addresses, prefix, ban, r.Removed, room)
+		taken = put(p.addresses, prefix, ban, removed, room)
 	case client.RuleToken:
 		taken = put(p.revoked, r.Value, r.Before, r.Removed, room)
 	default:

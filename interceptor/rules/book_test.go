@@ -112,6 +112,19 @@ func TestWhy(t *testing.T) {
 	}
 }
 
+// A rule that is only there to be removed bans nobody, and ends what stood.
+func TestLift(t *testing.T) {
+	b := NewBook(100)
+	_ = b.Apply(client.Rules{Full: true, Index: 1, Changes: []client.Rule{{Index: 1, Kind: client.RuleUser, Value: "a1"}}})
+	if err := b.Apply(client.Rules{Index: 4, Changes: []client.Rule{
+		{Index: 2, Kind: client.RuleUser, Value: "a1", Until: 900, Reason: client.ReasonLift},
+		{Index: 3, Kind: client.RuleUser, Value: "a2", Until: 900, Reason: client.ReasonLift},
+		{Index: 4, Kind: client.RuleAddress, Value: "10.0.0.0/8", Until: 900, Reason: client.ReasonLift},
+	}}); err != nil || b.Len() != 0 || userBanned(b, "a1", 1) || addressBanned(b, netip.MustParseAddr("10.1.1.1"), 1) {
+		t.Errorf("%v, %d rules", err, b.Len())
+	}
+}
+
 func TestWrongRulesDoNotHideOthers(t *testing.T) {
 	b := NewBook(2)
 	err := b.Apply(client.Rules{Full: true, Changes: []client.Rule{

@@ -57,6 +57,21 @@ func (s *Store) UserByID(ctx context.Context, id int64) (User, error) {
 	return first[User](s.read.WithContext(ctx).Where("id = ?", id), "user")
 }
 
+// SetPasswordHash replaces an account's password hash. ErrNotFound: there is no such account, or its
+// hash is not old any more.
+func (s *Store) SetPasswordHash(ctx context.Context, id int64, old, hash string) error {
+	return s.transact(ctx, func(tx *gorm.DB) error {
+		result := tx.Model(&User{}).Where("id = ? AND password_hash = ?", id, old).Update("password_hash", hash)
+		switch {
+		case result.Error != nil:
+			return fmt.Errorf("store: replacing a password hash: %w", result.Error)
+		case result.RowsAffected == 0:
+			return fmt.Errorf("user %d: %w", id, ErrNotFound)
+		}
+		return nil
+	})
+}
+
 // first reads one row by its key.
 func first[T any](query *gorm.DB, what string) (T, error) {
 	var row T

@@ -129,6 +129,14 @@ func testUsers(t *testing.T, s *store.Store) {
 	wantError(t, err, store.ErrNotFound)
 	_, err = s.UserByID(ctx, 1<<40)
 	wantError(t, err, store.ErrNotFound)
+
+	must(t, s.SetPasswordHash(ctx, user.ID, user.PasswordHash, "$argon2id$other"))
+	wantError(t, s.SetPasswordHash(ctx, user.ID, user.PasswordHash, "$argon2id$third"), store.ErrNotFound) // it is not the old one any more
+	found, err := s.UserByID(ctx, user.ID)
+	must(t, err)
+	if found.PasswordHash != "$argon2id$other" || found.Name != user.Name {
+		t.Fatalf("after a change of password: %+v", found)
+	}
 }
 
 func testTextAndTimes(t *testing.T, s *store.Store) {

@@ -1,0 +1,120 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"headgate.example/lib/auth"
+	"headgate.example/lib/problem"
+	"headgate.example/lib/sale"
+	"headgate.example/lib/store"
+)
+
+type revokeInput struct {
+	User string `path:"user" maxLength:"64"`
+}
+
+type revokeOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         struct {
+		User   string `json:"user"`
+		Before int64  `json:"before" doc:"Tokens issued before this are void; milliseconds since 1970."`
+	}
+}
+
+// revokeUser signs a user out everywhere, for an operator.
+func (s *Server) revokeUser(ctx context.Context, in *revokeInput) (*revokeOutput, error) {
+	if err := sale.CheckUser(in.User); err != nil {
+		return nil, invalid("user", "must be a user id: 1 to 64 printable characters without spaces")
+	}
+	before, err := s.accounts.revoke(ctx, in.User)
+	if err != nil {
+		return nil, counterFailed(err)
+	}
+	s.log.Info("tokens revoked", "user", in.User, "before", before.UnixMilli(), "by", identityOf(ctx).User)
+	out := &revokeOutput{CacheControl: "no-store"}
+	out.Body.User, out.Body.Before = in.User, before.UnixMilli()
+	return out, nil
+}
+
+// revoke voids every token of the user that was issued until now. Whoever signs in from the time that it
+// gives on, by this clock, gets one that holds.
+func (a *accounts) revoke(ctx context.Context, user string) (before time.Time, err error) {
+	before = time.UnixMilli(a.now().UnixMilli() + 1) // tokens of this very millisecond, too
+	return before, a.counter.Revoke(ctx, user, before.UnixMilli())
+}
+
+// logoutEverywhere voids every token of the caller, the one that he calls with included.
+func (a *accounts) logoutEverywhere(ctx context.Context, _ *struct{}) (*logoutOutput, error) {
+	user := identityOf(ctx).User
+	if _, err := a.revoke(ctx, user); err != nil {
+		return nil, counterFailed(err)
+	}
+	a.log.Info("tokens revoked", "user", user, "by", user)
+	return &logoutOutput{SetCookie: a.cookie("", -time.Second)}, nil
+}
+
+type passwordInput struct {
+	Body struct {
+		OldPassword string `json:"old_password" minLength:"1" maxLength:"128"`
+		NewPassword string `json:"new_password" minLength:"8" maxLength:"128"`
+	}
+}
+
+// changePassword sets another password, signs out everywhere, and gives a new session. Tokens are revoked
+// before the change, which also shows that they can be, and after it, for those that were signed in
+// between with the old password. So whenever the password has changed, no token of before is left.
+func (a *accounts) changePassword(ctx context.Context, in *passwordInput) (*accountOutput, error) {
+	id, ok := accountID(identityOf(ctx).User)
+	if !ok {
+		return nil, problem.New(problem.Forbidden, "This sign-in belongs to no account of this shop.")
+	}
+	user, err := a.store.UserByID(ctx, id)
+	if err != nil {
+		return nil, ledgerFailed(err)
+	}
+	hash, err := a.rehash(ctx, &user, in)
+	if err != nil {
+		return nil, err
+	}
+	who := accountUser(id)
+	if _, err := a.revoke(ctx, who); err != nil {
+		return nil, counterFailed(fmt.Errorf("before changing a password: %w", err))
+	}
+	if err := a.store.SetPasswordHash(ctx, id, user.PasswordHash, hash); errors.Is(err, store.ErrNotFound) {
+		return nil, problem.New(problem.Conflict, "The password was changed by somebody else a moment ago.")
+	} else if err != nil {
+		return nil, ledgerFailed(err)
+	}
+	a.log.Info("password changed, tokens revoked", "user", who)
+	before, err := a.revoke(ctx, who)
+	if err != nil {
+		p := problem.New(problem.UnknownOutcome, "The password is changed. Sign in with it, and sign out everywhere to be sure that nobody else is.")
+		return nil, p.Because(err)
+	}
+	return a.session(&user, before)
+}
+
+// rehash checks the old password and hashes the new one.
+func (a *accounts) rehash(ctx context.Context, user *store.User, in *passwordInput) (hash string, err error) {
+	err = a.bounded(ctx, func(ctx context.Context) (err error) {
+		if err = a.passwords.CheckPassword(ctx, user.PasswordHash, in.Body.OldPassword); err != nil {
+			return err
+		}
+		hash, err = a.passwords.HashPassword(ctx, in.Body.NewPassword)
+		return err
+	})
+	switch {
+	case errors.Is(err, auth.ErrPassword):
+		wrong := problem.New(problem.Forbidden, "The old password is wrong.")
+		wrong.Errors = []problem.FieldProblem{{Field: "old_password", Reason: "is wrong"}}
+		return "", wrong
+	case errors.Is(err, auth.ErrPasswordForm):
+		return "", invalid("new_password", auth.ErrPasswordForm.Error())
+	case errors.Is(err, auth.ErrPasswordHash):
+		return "", problem.New(problem.Internal, "").Because(err)
+	}
+	return hash, err
+}

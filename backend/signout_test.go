@@ -1,0 +1,103 @@
+package backend_test
+
+import (
+	"testing"
+	"time"
+
+	"headgate.example/counter/client"
+	"headgate.example/lib/auth"
+)
+
+// revokedBefore gives what the counter says of a user's tokens; 0: nothing.
+func (s *shop) revokedBefore(user string) (before int64) {
+	s.t.Helper()
+	rules, err := s.counter.Rules(s.t.Context(), 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, r := range rules.Changes {
+		if r.Kind == client.RuleToken && r.Value == user {
+			before = r.Before
+		}
+	}
+	return before
+}
+
+func (s *shop) issued(token string) int64 {
+	s.t.Helper()
+	verifier, err := auth.NewVerifier(s.config.Tokens)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	claims, err := verifier.Verify(token, time.Now())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return claims.IssuedAt.UnixMilli()
+}
+
+func TestSignOutEverywhere(t *testing.T) {
+	s := newShop(t)
+	now := time.Now().UnixMilli()
+	s.call(nobody, "POST", "/api/logout/everywhere", nil).want(401, "unauthenticated")
+	a := s.call(alice, "POST", "/api/logout/everywhere", nil).want(204, "")
+	if before := s.revokedBefore(alice.user); before <= now {
+		t.Errorf("tokens from before %d are void, it is %d", before, now)
+	}
+	if a.header.Get("Set-Cookie") == "" {
+		t.Error("the browser keeps its cookie")
+	}
+	if s.revokedBefore(bob.user) != 0 {
+		t.Error("somebody else was signed out")
+	}
+	var out struct {
+		User   string
+		Before int64
+	}
+	s.call(alice, "POST", "/api/admin/users/a2/revoke", nil).want(403, "forbidden")
+	s.call(root, "POST", "/api/admin/users/a2/revoke", nil).want(200, "").into(&out)
+	if out.User != bob.user || out.Before != s.revokedBefore(bob.user) || out.Before == 0 {
+		t.Errorf("revoked %+v, the counter says %d", out, s.revokedBefore(bob.user))
+	}
+	s.counter.Fail(client.ErrUnavailable)
+	s.call(alice, "POST", "/api/logout/everywhere", nil).want(503, "unavailable")
+}
+
+func TestPasswordChange(t *testing.T) {
+	s := newShop(t)
+	var old, fresh session
+	s.call(nobody, "POST", "/api/register", account("alice", "correct horse")).want(201, "").into(&old)
+	change := func(as who, from, to string) *answer {
+		return s.call(as, "POST", "/api/password", map[string]string{"old_password": from, "new_password": to})
+	}
+	change(nobody, "correct horse", "battery staple").want(401, "unauthenticated")
+	change(who{user: "u000042"}, "correct horse", "battery staple").want(403, "forbidden") // a token without an account
+	change(who{user: "a01"}, "correct horse", "battery staple").want(403, "forbidden")
+	change(bob, "correct horse", "battery staple").want(404, "not_found")
+	wantField(t, change(alice, "correct horse", "short"), "new_password")
+	change(alice, "wrong horse", "battery staple").want(403, "forbidden")
+	if s.revokedBefore("a1") != 0 {
+		t.Fatal("a refused change signed somebody out")
+	}
+	// With the counter away the old tokens could not be voided: nothing changes.
+	s.counter.Fail(client.ErrUnavailable)
+	change(alice, "correct horse", "battery staple").want(503, "unavailable")
+	s.counter.Fail(nil)
+	s.call(nobody, "POST", "/api/login", account("alice", "correct horse")).want(200, "")
+
+	a := change(alice, "correct horse", "battery staple").want(200, "")
+	a.into(&fresh)
+	before := s.revokedBefore("a1")
+	if before <= s.issued(old.Token) {
+		t.Errorf("the old token, issued at %d, is not void: before %d", s.issued(old.Token), before)
+	}
+	if s.issued(fresh.Token) < before {
+		t.Errorf("the new token, issued at %d, is void already: before %d", s.issued(fresh.Token), before)
+	}
+	if fresh.User.ID != "a1" || a.header.Get("Set-Cookie") == "" {
+		t.Errorf("the new session: %+v", fresh)
+	}
+	s.call(nobody, "POST", "/api/login", account("alice", "correct horse")).want(401, "unauthenticated")
+	s.call(nobody, "POST", "/api/login", account("alice", "battery staple")).want(200, "")
+	change(alice, "correct horse", "once more it is").want(403, "forbidden")
+}

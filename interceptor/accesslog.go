@@ -3,9 +3,8 @@ package interceptor
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"headgate.example/lib/problem"
 )
@@ -16,42 +15,64 @@ const errorsPerSecond = 100
 // accessLog writes accepted orders, failures and a sample of the refusals.
 type accessLog struct {
 	log        *slog.Logger
-	refusals   *rate.Limiter
-	failures   *rate.Limiter
+	refusals   sample
+	failures   sample
 	suppressed interface{ Inc() }
 }
 
 func newAccessLog(log *slog.Logger, refusalsPerSecond int, suppressed interface{ Inc() }) *accessLog {
 	return &accessLog{
 		log:        log,
-		refusals:   rate.NewLimiter(rate.Limit(refusalsPerSecond), refusalsPerSecond),
-		failures:   rate.NewLimiter(errorsPerSecond, errorsPerSecond),
+		refusals:   sample{perSecond: int64(refusalsPerSecond)},
+		failures:   sample{perSecond: errorsPerSecond},
 		suppressed: suppressed,
 	}
 }
 
+// sample lets the first few of each second through, at the cost of one atomic read for all others.
+type sample struct {
+	perSecond int64
+	state     atomic.Int64 // the second since the server was opened, and in the low bits how many passed in it
+}
+
+const sampleBits = 20 // perSecond is below 1<<sampleBits
+
+func (s *sample) pass(mono int64) bool {
+	second := mono / int64(time.Second) << sampleBits
+	for {
+		state := s.state.Load()
+		next := max(state, second) + 1
+		if next&(1<<sampleBits-1) > s.perSecond {
+			return false
+		}
+		if s.state.CompareAndSwap(state, next) {
+			return true
+		}
+	}
+}
+
 // write logs an answered exchange. Everything of the request is copied here.
-func (l *accessLog) write(x *exchange, status int, now time.Time) {
+func (l *accessLog) write(x *exchange, status int, clock func() time.Time) {
 	level, text := slog.LevelInfo, "refused"
 	switch {
 	case x.code == labelAccepted:
 		text = "accepted"
 	case status >= 500 && x.cause != nil, x.code == string(problem.Internal), x.code == string(problem.UnknownOutcome):
 		level, text = slog.LevelWarn, "failed"
-		if !l.failures.AllowN(now, 1) {
+		if !l.failures.pass(x.mono) {
 			l.suppressed.Inc()
 			return
 		}
 	case x.problem.Code == "":
 		return // passed on: the upstream has a log of its own
-	case !l.refusals.AllowN(now, 1):
+	case !l.refusals.pass(x.mono):
 		l.suppressed.Inc()
 		return
 	}
 	if !l.log.Enabled(context.Background(), level) {
 		return
 	}
-	l.log.LogAttrs(context.Background(), level, text, attributes(x, status, now)...)
+	l.log.LogAttrs(context.Background(), level, text, attributes(x, status, clock())...)
 }
 
 func attributes(x *exchange, status int, now time.Time) []slog.Attr {

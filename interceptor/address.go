@@ -12,7 +12,9 @@ import (
 // front say, read from the right up to the first address that is not trusted. https is what a trusted
 // proxy says of the client's own connection.
 func (p *plan) clientAddress(ctx *fasthttp.RequestCtx) (address netip.Addr, https bool) {
-	if tcp, ok := ctx.RemoteAddr().(*net.TCPAddr); ok {
+	if conn, ok := ctx.Conn().(*clientConn); ok {
+		address = conn.address
+	} else if tcp, ok := ctx.RemoteAddr().(*net.TCPAddr); ok {
 		address = tcp.AddrPort().Addr().Unmap()
 	}
 	if !p.trusted(address) {

@@ -15,19 +15,38 @@ import (
 
 // handle serves one request. It is the outermost handler.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
-	x := s.exchanges.Get().(*exchange)
-	x.reset(ctx, s.plan.Load())
+	defer s.contain(ctx)
+	x := s.exchanges.Get().(*exchange) //nolint:forcetypeassert // nothing else is put
+	x.ctx, x.plan = ctx, s.plan.Load()
+	defer s.finish(x)
 	x.began = s.now()
 	x.mono = s.mono(x.began)
 	x.wall = s.sales.Wall(x.began.UnixMilli())
-	x.nameRequest(s.process, s.requests.Add(1))
+	x.number = s.requests.Add(1)
+	x.nameRequest(s.process, x.number)
 	x.address, x.https = x.plan.clientAddress(ctx)
-	defer s.finish(x)
 	s.runChain(x)
 }
 
-// finish answers what was refused, counts and logs, and recovers panics: fasthttp would end the process.
+// contain is the last resort against panics, which finish itself may cause: fasthttp would end the process.
+// It answers in the simplest way there is.
+func (s *Server) contain(ctx *fasthttp.RequestCtx) {
+	if fault := recover(); fault != nil {
+		s.notePanic("", fault)
+		ctx.Response.Reset()
+		setProblem(&ctx.Response, problem.New(problem.Internal, ""), nil)
+		ctx.SetConnectionClose()
+	}
+}
+
+func (s *Server) notePanic(request string, fault any) {
+	s.figures.panics.Inc()
+	s.rt.Log.Error("panic in a handler", "request", request, "panic", fault, "stack", string(debug.Stack()))
+}
+
+// finish answers what was refused, counts and logs. A panic of a stage ends here, as a refusal.
 func (s *Server) finish(x *exchange) {
+	fault := recover()
 	x.admission.End()
 	if x.pressing {
 		s.pressing.Leave(x.pressKey)
@@ -35,9 +54,8 @@ func (s *Server) finish(x *exchange) {
 	if x.polling {
 		s.polling.Leave(x.pressKey)
 	}
-	if fault := recover(); fault != nil {
-		s.figures.panics.Inc()
-		s.rt.Log.Error("panic in a handler", "request", string(x.id[:]), "panic", fault, "stack", string(debug.Stack()))
+	if fault != nil {
+		s.notePanic(string(x.id[:]), fault)
 		x.ctx.Response.Reset()
 		x.ctx.SetConnectionClose()
 		x.clearRefusal()
@@ -45,10 +63,10 @@ func (s *Server) finish(x *exchange) {
 	}
 	resp := &x.ctx.Response
 	if x.problem.Code != "" {
-		s.writeProblem(resp, x)
+		x.writeProblem()
 		x.code = string(x.problem.Code)
 	}
-	resp.Header.SetBytesV(auth.HeaderRequestID, x.id[:])
+	resp.Header.SetCanonical(headerRequestID, x.id[:])
 	x.writeQuotas()
 	if s.draining.Load() {
 		x.ctx.SetConnectionClose()
@@ -59,32 +77,65 @@ func (s *Server) finish(x *exchange) {
 	}
 	status := resp.StatusCode()
 	s.figures.count(figures, x.code, status)
-	s.log.write(x, status, s.now())
-	x.reset(nil, nil)
+	s.note(x)
+	s.log.write(x, status, s.clock)
+	x.reset()
 	s.exchanges.Put(x)
 }
 
+// refusal is what all refusals with one code have in common.
+type refusal struct {
+	problem problem.Problem
+	head    []byte // of the body
+	code    []byte
+	waits   bool
+}
+
+// newRefusals prepares the refusals of every code.
+func newRefusals() map[problem.Code]*refusal {
+	all := make(map[problem.Code]*refusal)
+	for _, code := range problem.Codes() {
+		p := problem.New(code, "")
+		all[code] = &refusal{problem: *p, head: p.AppendHead(nil), code: []byte(code), waits: code.Waits()}
+	}
+	return all
+}
+
+// The names and values of headers that are written often, in the form in which they go out. Read only.
+var (
+	headerCacheControl = []byte("Cache-Control")
+	headerCode         = []byte(problem.HeaderCode)
+	headerRequestID    = []byte(auth.HeaderRequestID)
+	headerRetryAfter   = []byte("Retry-After")
+	noStore            = []byte("no-store")
+)
+
 // writeProblem writes the exchange's refusal.
-func (s *Server) writeProblem(resp *fasthttp.Response, x *exchange) {
-	p := &x.problem
-	if p.Code.Waits() {
+func (x *exchange) writeProblem() {
+	p, resp := &x.problem, &x.ctx.Response
+	if x.refusal.waits {
 		p.RetryAfter = jitter(max(1, x.retryAfter))
 	}
-	x.buf = setProblem(resp, p, x.buf[:0])
+	x.buf = setHeader(resp, p, x.refusal.code, x.buf)
+	x.buf = p.AppendRest(append(x.buf[:0], x.refusal.head...))
+	resp.SetBody(x.buf)
 }
 
 // setProblem writes a refusal with its headers; buf is scratch.
-func setProblem(resp *fasthttp.Response, p *problem.Problem, buf []byte) []byte {
+func setProblem(resp *fasthttp.Response, p *problem.Problem, buf []byte) {
+	buf = setHeader(resp, p, []byte(p.Code), buf)
+	resp.SetBody(p.AppendJSON(buf[:0]))
+}
+
+func setHeader(resp *fasthttp.Response, p *problem.Problem, code, buf []byte) []byte {
 	resp.SetStatusCode(p.Status)
 	resp.Header.SetContentType(problem.MediaType)
-	resp.Header.Set("Cache-Control", "no-store")
-	resp.Header.Set(problem.HeaderCode, string(p.Code))
+	resp.Header.SetCanonical(headerCacheControl, noStore)
+	resp.Header.SetCanonical(headerCode, code)
 	if seconds := p.RetrySeconds(); seconds > 0 {
 		buf = strconv.AppendInt(buf[:0], int64(seconds), 10)
-		resp.Header.SetBytesV("Retry-After", buf)
+		resp.Header.SetCanonical(headerRetryAfter, buf)
 	}
-	buf = p.AppendJSON(buf[:0])
-	resp.SetBody(buf)
 	return buf
 }
 
@@ -104,6 +155,9 @@ func (s *Server) parseError(ctx *fasthttp.RequestCtx, err error) {
 		p.Detail, p.Status = "The request's header is too large.", fasthttp.StatusRequestHeaderFieldsTooLarge
 	case errors.As(err, &network) && network.Timeout():
 		p.Detail, p.Status = "The request did not arrive in time.", fasthttp.StatusRequestTimeout
+	}
+	if p.Code == problem.InvalidRequest && p.Status != fasthttp.StatusRequestTimeout { // slow is not malformed
+		s.chargeUnread(ctx.RemoteAddr())
 	}
 	setProblem(&ctx.Response, p, nil)
 	var x exchange

@@ -9,6 +9,7 @@ import (
 
 	"headgate.example/interceptor/coordinator"
 	"headgate.example/interceptor/proxy"
+	"headgate.example/interceptor/strikes"
 	"headgate.example/interceptor/tokens"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/problem"
@@ -27,6 +28,7 @@ type exchange struct {
 	mono  int64 // nanoseconds since the server was opened
 	wall  int64 // the counter's clock, milliseconds
 
+	number    uint64 // of the request at this node
 	id        [requestIDBytes]byte
 	route     *boundRoute // nil before the stage route
 	target    []byte      // path and query, as received, checked, and sent on
@@ -39,14 +41,17 @@ type exchange struct {
 	form      orderForm
 	retry     bool            // may be a retry: local marks do not apply
 	admission proxy.Admission // of a new order, to the upstream
+	away      bool            // refused because the upstream was certainly not reached: the route may have an answer to that
 	pressing  bool            // counted in Server.pressing, by pressKey
 	beside    bool            // another press of this user in this sale is under way
 	polling   bool            // counted in Server.polling, by pressKey
 	pressKey  uint64
 
-	problem    problem.Problem // Code is "" while nothing refuses
+	refusal    *refusal        // what refused; nil while nothing does
+	problem    problem.Problem // what is said of it; Code is "" while nothing refuses
 	units      int64           // what problem.Held or Left points to
 	retryAfter int             // seconds; the least that Retry-After says
+	offence    strikes.Offence // what a refusal is charged with
 
 	quotas     [maxQuotas]quota
 	quotaCount int
@@ -67,16 +72,21 @@ type orderForm struct {
 	ticket   *auth.Ticket
 }
 
-func (x *exchange) reset(ctx *fasthttp.RequestCtx, p *plan) {
-	buf := x.buf[:0]
-	*x = exchange{ctx: ctx, plan: p, buf: buf}
-}
+// reset forgets the request.
+func (x *exchange) reset() { *x = exchange{buf: x.buf[:0]} }
 
 // refuse notes a refusal; the text must be safe to show. It always gives true.
 func (x *exchange) refuse(s *Server, code problem.Code, detail string) bool {
-	x.problem = s.refusals[code]
+	x.refusal = s.refusals[code]
+	x.problem = x.refusal.problem
 	x.problem.Detail = detail
 	return true
+}
+
+// refuseStrike is refuse for what counts as a strike, unless the stage is in shadow.
+func (x *exchange) refuseStrike(s *Server, offence strikes.Offence, code problem.Code, detail string) bool {
+	x.offence = offence
+	return x.refuse(s, code, detail)
 }
 
 // refuseFor is refuse with the least time to wait.
@@ -87,8 +97,9 @@ func (x *exchange) refuseFor(s *Server, code problem.Code, wait time.Duration, d
 
 // clearRefusal undoes refuse, in shadow mode.
 func (x *exchange) clearRefusal() {
-	x.problem = problem.Problem{}
-	x.retryAfter = 0
+	x.refusal, x.problem = nil, problem.Problem{}
+	x.retryAfter, x.offence = 0, strikes.None
+	x.away = false
 }
 
 // isOrder reports whether the route takes orders.

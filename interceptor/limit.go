@@ -2,11 +2,9 @@ package interceptor
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -49,7 +47,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		}
 		select {
 		case l.slots <- struct{}{}:
-			return &countedConn{Conn: conn, slots: l.slots}, nil
+			return newClientConn(conn, l.slots), nil
 		default:
 			l.turnAway(conn)
 		}
@@ -106,27 +104,6 @@ func (l *limitedListener) Close() error {
 
 // wait waits for connections that are being turned away, 2 s at most. It is called after Close.
 func (l *limitedListener) wait() { l.group.Wait() }
-
-// countedConn gives its slot back when it is closed.
-type countedConn struct {
-	net.Conn
-	once  sync.Once
-	slots chan struct{}
-}
-
-// SyscallConn lets hungUp look at the socket.
-func (c *countedConn) SyscallConn() (syscall.RawConn, error) {
-	if raw, ok := c.Conn.(syscall.Conn); ok {
-		return raw.SyscallConn()
-	}
-	return nil, errors.ErrUnsupported
-}
-
-func (c *countedConn) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() { <-c.slots })
-	return err
-}
 
 // fullAnswer is the response to a connection that there is no room for.
 func (s *Server) fullAnswer() []byte {

@@ -49,7 +49,7 @@ type Server struct {
 	http     *fasthttp.Server
 	close    func() // of what Open made; nil for an injected counter
 
-	refusals map[problem.Code]problem.Problem // templates, read only
+	refusals map[problem.Code]*refusal // read only
 	rules    *rules.Book
 	sales    *salestate.State
 	counter  Counter
@@ -57,6 +57,7 @@ type Server struct {
 	upstreams *proxy.Set
 
 	limiters *limiters
+	conduct  *conduct
 	newSales *rate.Limiter
 	hasher   ratelimit.Hasher
 	pressing ratelimit.InFlight
@@ -129,16 +130,14 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 // prepareState makes what no config replaces.
 func (s *Server) prepareState(cfg *Config) (err error) {
 	l := &cfg.Limits
-	s.refusals = make(map[problem.Code]problem.Problem)
-	for _, code := range problem.Codes() {
-		s.refusals[code] = *problem.New(code, "")
-	}
+	s.refusals = newRefusals()
 	s.rules = rules.NewBook(rules.DefaultMaxRules)
 	s.sales = salestate.New(salestate.Limits{MaxAge: cfg.StateMaxAge, SoldOutFor: min(cfg.PollInterval, longestSoldOut) + salestate.VerdictFor})
 	s.hasher = ratelimit.NewHasher()
 	s.seen = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.asked = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.newSales = rate.NewLimiter(newSalesPerSecond, newSalesPerSecond)
+	s.conduct = newConduct(s.figures)
 	s.limiters, err = newLimiters(l)
 	return err
 }

@@ -108,11 +108,19 @@ func (p *Problem) RetrySeconds() int {
 }
 
 // AppendJSON appends the body. It allocates only when dst is too short.
-func (p *Problem) AppendJSON(dst []byte) []byte {
+func (p *Problem) AppendJSON(dst []byte) []byte { return p.AppendRest(p.AppendHead(dst)) }
+
+// AppendHead appends the beginning of the body: what all problems of one code and status have in common,
+// so that whoever refuses often may keep it.
+func (p *Problem) AppendHead(dst []byte) []byte {
 	dst = appendString(append(dst, `{"type":`...), p.Type)
 	dst = appendString(append(dst, `,"title":`...), p.Title)
 	dst = strconv.AppendInt(append(dst, `,"status":`...), int64(p.Status), 10)
-	dst = appendString(append(dst, `,"code":`...), string(p.Code))
+	return appendString(append(dst, `,"code":`...), string(p.Code))
+}
+
+// AppendRest appends what follows AppendHead.
+func (p *Problem) AppendRest(dst []byte) []byte {
 	dst = appendMember(dst, `,"detail":`, p.Detail)
 	dst = appendMember(dst, `,"instance":`, p.Instance)
 	dst = appendMember(dst, `,"order_id":`, p.OrderID)

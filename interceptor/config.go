@@ -6,6 +6,7 @@ import (
 
 	"headgate.example/counter/client"
 	"headgate.example/interceptor/proxy"
+	"headgate.example/interceptor/strikes"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
 	"headgate.example/lib/service"
@@ -35,6 +36,8 @@ type Config struct {
 	// their own.
 	Stages map[string]Stage `yaml:"stages"`
 	Limits Limits           `yaml:"limits"`
+	// Strikes are the rules by which refused behaviour leads to timed bans. Default: strikes.DefaultRules.
+	Strikes strikes.Rules `yaml:"strikes"`
 	// TrustedProxies are addresses or CIDRs whose X-Forwarded-For is believed. Default: none.
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	// PollInterval is the time between two fetches of sale state and rules. Default 250ms. The rules are
@@ -44,7 +47,7 @@ type Config struct {
 	// StateMaxAge is the age of the fetched sale state at which new orders are answered with
 	// `unavailable`. Default 3s.
 	StateMaxAge time.Duration `yaml:"state_max_age"`
-	// TokenCacheEntries bounds the cache of verified tokens. Default 200,000 (about 90 MB when full).
+	// TokenCacheEntries bounds the cache of verified tokens. Default 200,000 (about 80 MB when full).
 	TokenCacheEntries int      `yaml:"token_cache_entries"`
 	Server            Listener `yaml:"server"`
 	// LogRefusalsPerSecond bounds the refusals that are written to the access log. Default 10.
@@ -109,6 +112,7 @@ func DefaultConfig() Config {
 		StateMaxAge:       3 * time.Second,
 		TokenCacheEntries: 200_000,
 		Limits:            defaultLimits(),
+		Strikes:           strikes.DefaultRules(),
 		Server: Listener{
 			ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
 			HeaderBytes: 8192, MaxConnections: 16_384, RequestsPerConnection: 100_000,

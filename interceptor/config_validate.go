@@ -29,6 +29,7 @@ func (c *Config) Validate(p *config.Problems) {
 	c.validateRoutes(p)
 	c.validateStages(p)
 	c.Limits.validate(p.In("limits"))
+	c.Strikes.Validate(p.In("strikes"))
 	c.trustedPrefixes(func(i int, err error) { p.In("trusted_proxies").Addf(index(i), "%v", err) })
 	if c.PollInterval < 10*time.Millisecond || c.PollInterval > 10*time.Second {
 		p.Addf("poll_interval", "must be 10ms to 10s, is %s", c.PollInterval)

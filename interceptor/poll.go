@@ -71,6 +71,7 @@ func (s *Server) pollRules() func(context.Context) {
 		if err == nil {
 			s.sales.Correct(answer.Now, asked.UnixMilli(), s.now().Sub(asked))
 			err = s.rules.Apply(answer)
+			s.lift(answer.Changes)
 		}
 		report(ctx, err)
 	}
@@ -95,5 +96,7 @@ func (s *Server) newReporter(what string) func(context.Context, error) {
 }
 
 func (s *Server) sweep() {
-	s.limiters.sweep(s.mono(s.now()))
+	now := s.mono(s.now())
+	s.limiters.sweep(now)
+	s.conduct.strikes.Sweep(now)
 }

@@ -15,6 +15,7 @@ const (
 	stageOrderForm    = "order_form"
 	stageSaleState    = "sale_state"
 	stageOwner        = "owner"
+	stageStrikes      = "strikes"
 	stageBackpressure = "backpressure"
 	stageUserInterval = "user_interval"
 	stageUserBucket   = "user_bucket"
@@ -28,8 +29,8 @@ const (
 // those that cannot be anything but enforced. Read only.
 var (
 	stageNames = []string{stageRoute, stageNodeBucket, stageAddress, stageToken, stageRoles, stageBlacklist, stageOrderForm, stageSaleState,
-		stageOwner, stageBackpressure, stageUserInterval, stageUserBucket, stageRouteBucket, stageRouteQueue, stageReserve, stageForward}
-	ruleStages = map[string]string{stageNodeBucket: "limits.node_bucket", stageAddress: "limits.address_bucket",
+		stageOwner, stageStrikes, stageBackpressure, stageUserInterval, stageUserBucket, stageRouteBucket, stageRouteQueue, stageReserve, stageForward}
+	ruleStages = map[string]string{stageStrikes: "strikes", stageNodeBucket: "limits.node_bucket", stageAddress: "limits.address_bucket",
 		stageUserInterval: "limits.user_interval", stageUserBucket: "limits.user_bucket",
 		stageRouteBucket: "bucket of the route", stageRouteQueue: "queue of the route"}
 	fixedStages = []string{stageRoute, stageToken, stageRoles, stageOrderForm, stageOwner, stageReserve, stageForward}
@@ -56,6 +57,7 @@ func (s *Server) newChain(modes map[string]Stage) (chain []stage) {
 		{name: stageOrderForm, run: s.readOrderForm},
 		{name: stageSaleState, run: s.checkSaleState},
 		{name: stageOwner, run: s.checkOwner},
+		{name: stageStrikes, run: s.checkStrikes},
 		{name: stageBackpressure, run: s.checkBackpressure},
 		{name: stageUserInterval, run: s.takeInterval},
 		{name: stageUserBucket, run: s.takeCalls},

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"headgate.example/interceptor/ratelimit"
+	"headgate.example/interceptor/strikes"
 	"headgate.example/lib/problem"
 )
 
@@ -62,7 +63,11 @@ func (s *Server) takeInterval(x *exchange) bool {
 	if x.retry {
 		kind = budgetRetry
 	}
-	return s.takeFromUser(x, kind, problem.TooSoon)
+	refused := s.takeFromUser(x, kind, problem.TooSoon)
+	if refused && x.problem.Code == problem.TooSoon {
+		x.offence = strikes.TooSoon
+	}
+	return refused
 }
 
 // maxUserPolls is how many long polls of one user may be under way: the upstream's connections for

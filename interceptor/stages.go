@@ -8,6 +8,7 @@ import (
 	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/route"
 	"headgate.example/interceptor/salestate"
+	"headgate.example/interceptor/strikes"
 	"headgate.example/interceptor/tokens"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/problem"
@@ -19,12 +20,12 @@ func (s *Server) findRoute(x *exchange) bool {
 	header := &x.ctx.Request.Header
 	if err := proxy.CheckHeader(header); err != nil {
 		x.ctx.SetConnectionClose() // who misreads where a request ends misreads the next one
-		return x.refuse(s, problem.InvalidRequest, err.Error())
+		return x.refuseStrike(s, strikes.Malformed, problem.InvalidRequest, err.Error())
 	}
 	x.target = header.RequestURI()
 	path, query, err := route.Canonical(x.target)
 	if err != nil {
-		return x.refuse(s, problem.InvalidRequest, err.Error())
+		return x.refuseStrike(s, strikes.Malformed, problem.InvalidRequest, err.Error())
 	}
 	if len(query) == 0 {
 		x.target = path // a lone "?" is not sent on, so that it must not be signed either
@@ -55,21 +56,21 @@ func (s *Server) checkToken(x *exchange) bool {
 	token, fromCookie := header.Peek("Authorization"), false
 	if len(token) > 0 {
 		if len(token) <= len(bearer) || !bytes.EqualFold(token[:len(bearer)], bearer) {
-			return s.noIdentity(x, "Authorization: must be Bearer and a token.")
+			return s.noIdentity(x, strikes.BadToken, "Authorization: must be Bearer and a token.")
 		}
 		token = token[len(bearer):]
 	} else {
 		token, fromCookie = header.Cookie(auth.CookieName), true
 	}
 	if len(token) == 0 {
-		return s.noIdentity(x, "")
+		return s.noIdentity(x, strikes.None, "")
 	}
 	if len(token) > auth.MaxTokenBytes {
-		return s.noIdentity(x, "The token is too long.")
+		return s.noIdentity(x, strikes.BadToken, "The token is too long.")
 	}
 	identity, err := x.plan.tokens.Verify(token, x.began)
 	if err != nil {
-		return s.noIdentity(x, tokenDetail(err))
+		return s.noIdentity(x, tokenOffence(err), tokenDetail(err))
 	}
 	if fromCookie && !x.isRead() && !sameOrigin(header.Peek("Origin"), header.Host()) {
 		return x.refuse(s, problem.Forbidden, foreignOrigin)
@@ -99,12 +100,20 @@ func (s *Server) checkOrigin(x *exchange) bool {
 }
 
 // noIdentity refuses, unless the route admits anybody.
-func (s *Server) noIdentity(x *exchange, detail string) bool {
+func (s *Server) noIdentity(x *exchange, offence strikes.Offence, detail string) bool {
 	if x.route.auth == AuthOptional {
 		return false
 	}
 	x.ctx.Response.Header.Set("Www-Authenticate", "Bearer")
-	return x.refuse(s, problem.Unauthenticated, detail)
+	return x.refuseStrike(s, offence, problem.Unauthenticated, detail)
+}
+
+// tokenOffence is what a refused token is charged with: one that was once valid, or will be, is no offence.
+func tokenOffence(err error) strikes.Offence {
+	if errors.Is(err, auth.ErrTokenExpired) || errors.Is(err, auth.ErrTokenNotYetValid) || errors.Is(err, tokens.ErrRevoked) {
+		return strikes.None
+	}
+	return strikes.BadToken
 }
 
 func tokenDetail(err error) string {
@@ -158,19 +167,6 @@ func (s *Server) checkRoles(x *exchange) bool {
 	return x.refuse(s, problem.Forbidden, "")
 }
 
-// checkBlacklist refuses banned addresses everything, and banned users whatever is no reading.
-func (s *Server) checkBlacklist(x *exchange) bool {
-	if _, _, banned := s.rules.Address(x.address, x.wall); banned {
-		return x.refuse(s, problem.Blacklisted, "")
-	}
-	if x.identity != nil && !x.isRead() {
-		if _, banned := s.rules.User(x.identity.User, x.wall); banned {
-			return x.refuse(s, problem.Blacklisted, "")
-		}
-	}
-	return false
-}
-
 // readOrderForm reads an order's sale, quantity, key and ticket.
 func (s *Server) readOrderForm(x *exchange) bool {
 	if !x.isOrder() {
@@ -207,9 +203,13 @@ func (s *Server) readTicket(x *exchange, text []byte) bool {
 	ticket, err := x.plan.tickets.VerifyTicket(string(text))
 	switch {
 	case err != nil:
-		return s.refuseField(x, auth.HeaderTicket, "is not a ticket of this shop, or was changed; try again without it")
+		s.refuseField(x, auth.HeaderTicket, "is not a ticket of this shop, or was changed; try again without it")
+		x.offence = strikes.ForgedTicket
+		return true
 	case ticket.User != x.identity.User:
-		return s.refuseField(x, auth.HeaderTicket, "belongs to another user")
+		s.refuseField(x, auth.HeaderTicket, "belongs to another user")
+		x.offence = strikes.ForgedTicket
+		return true
 	case ticket.Sale != string(x.parameter):
 		return s.refuseField(x, auth.HeaderTicket, "belongs to another sale")
 	case x.form.key != "" && x.form.key != ticket.Key:
@@ -221,7 +221,7 @@ func (s *Server) readTicket(x *exchange, text []byte) bool {
 
 // refuseField refuses a malformed request and names the field.
 func (s *Server) refuseField(x *exchange, field, reason string) bool {
-	x.refuse(s, problem.InvalidRequest, field+": "+reason)
+	x.refuseStrike(s, strikes.Malformed, problem.InvalidRequest, field+": "+reason)
 	x.problem.Errors = []problem.FieldProblem{{Field: field, Reason: reason}}
 	return true
 }

@@ -1,0 +1,200 @@
+package interceptor
+
+import (
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"golang.org/x/time/rate"
+
+	"headgate.example/counter/client"
+	"headgate.example/interceptor/insight"
+	"headgate.example/interceptor/strikes"
+	"headgate.example/lib/problem"
+	"headgate.example/lib/sale"
+)
+
+const (
+	// rememberedUsers is of how many users the last refusals are kept (136 bytes each).
+	rememberedUsers = 100_000
+	// talkerSample is of how many requests one is counted for the top talkers.
+	talkerSample = 8
+	// bansLogged bounds the bans for strikes that are written to the log, a second.
+	bansLogged = 10
+)
+
+// conduct is what the node remembers of how its callers behave.
+type conduct struct {
+	strikes   *strikes.Book
+	refusals  *insight.Refusals
+	users     *insight.Talkers[string]
+	addresses *insight.Talkers[netip.Prefix]
+	figures   map[strikes.Offence]*strikeFigures
+	logged    *rate.Limiter
+}
+
+type strikeFigures struct {
+	strikes  *metrics.Counter
+	outcomes map[strikes.Outcome]*metrics.Counter
+}
+
+func newConduct(f *figures) *conduct {
+	c := &conduct{
+		strikes: strikes.NewBook(), refusals: insight.NewRefusals(rememberedUsers),
+		users: insight.NewTalkers[string](), addresses: insight.NewTalkers[netip.Prefix](),
+		figures: map[strikes.Offence]*strikeFigures{}, logged: rate.NewLimiter(bansLogged, bansLogged),
+	}
+	for _, o := range strikes.Offences() {
+		c.figures[o] = f.strikes(o)
+	}
+	return c
+}
+
+// note remembers a request that is answered: why it was refused, what it is charged with, who asked.
+func (s *Server) note(x *exchange) {
+	refused := x.problem.Code != ""
+	if refused {
+		r := insight.Refusal{At: x.wall, Request: x.number, Address: x.address,
+			Reason: insight.Reason{Code: string(x.problem.Code), Stage: x.endedBy, Detail: x.problem.Detail}}
+		if x.route != nil {
+			r.Route = x.route.Name
+		}
+		if x.identity != nil {
+			r.User = x.identity.User
+		}
+		s.conduct.refusals.Add(&r)
+		if x.offence != strikes.None {
+			s.charge(x)
+		}
+	}
+	if rand.Uint64()%talkerSample == 0 {
+		if x.identity != nil {
+			s.conduct.users.Add(x.identity.User, talkerSample, refused, x.mono)
+		}
+		if network := strikes.NetworkOf(x.address); network.IsValid() {
+			s.conduct.addresses.Add(network, talkerSample, refused, x.mono)
+		}
+	}
+}
+
+// charge counts a strike for the exchange's offence: against the user whose token was verified, else
+// against the address. A trusted proxy's own address is everybody's.
+func (s *Server) charge(x *exchange) {
+	rules := &x.plan.cfg.Strikes
+	var outcome strikes.Outcome
+	var ban strikes.Ban
+	switch x.offence {
+	case strikes.TooSoon, strikes.ForgedTicket:
+		outcome, ban = s.conduct.strikes.StrikeUser(rules, x.offence, x.identity.User, x.mono)
+	default:
+		if x.plan.trusted(x.address) {
+			return
+		}
+		outcome, ban = s.conduct.strikes.StrikeAddress(rules, x.offence, x.address, x.mono)
+	}
+	if outcome == strikes.Ignored {
+		return
+	}
+	s.conduct.figures[x.offence].strikes.Inc()
+	if outcome == strikes.Counted {
+		return
+	}
+	s.conduct.figures[x.offence].outcomes[outcome].Inc()
+	if s.conduct.logged.AllowN(x.began, 1) {
+		s.rt.Log.Info("strikes", "outcome", outcomeWords[outcome], "offence", ban.Offence.String(), "strikes", ban.Strikes,
+			"kind", banKind(&ban), "value", banValue(&ban), "for", time.Duration(ban.Until-ban.Since))
+	}
+}
+
+// outcomeWords are the outcomes that are reported. Read only.
+var outcomeWords = map[strikes.Outcome]string{strikes.Banned: "banned", strikes.WouldBan: "would_ban", strikes.NoRoom: "no_room"}
+
+func (f *figures) strikes(o strikes.Offence) *strikeFigures {
+	all := &strikeFigures{
+		strikes:  f.set.NewCounter(metricPrefix + `strikes_total{offence="` + o.String() + `"}`),
+		outcomes: map[strikes.Outcome]*metrics.Counter{},
+	}
+	for outcome, word := range outcomeWords {
+		all.outcomes[outcome] = f.set.NewCounter(metricPrefix + `strike_bans_total{offence="` + o.String() + `",outcome="` + word + `"}`)
+	}
+	return all
+}
+
+// chargeUnread counts a request that could not be read, by the connection that it came on.
+func (s *Server) chargeUnread(remote net.Addr) {
+	tcp, ok := remote.(*net.TCPAddr)
+	if !ok {
+		return
+	}
+	now := s.now()
+	x := exchange{plan: s.plan.Load(), began: now, mono: s.mono(now), address: tcp.AddrPort().Addr().Unmap(), offence: strikes.Malformed}
+	s.charge(&x)
+}
+
+func banKind(ban *strikes.Ban) string {
+	if ban.User != "" {
+		return client.RuleUser
+	}
+	return client.RuleAddress
+}
+
+func banValue(ban *strikes.Ban) string {
+	if ban.User != "" {
+		return ban.User
+	}
+	return sale.NetworkText(ban.Network)
+}
+
+// struckOut is what somebody is told whom this node has banned by itself.
+const struckOut = "For a while, after too many requests that had to be refused."
+
+// checkBlacklist refuses banned addresses everything, and banned users whatever is no reading. A trusted
+// proxy's own address is never banned: it is everybody's.
+func (s *Server) checkBlacklist(x *exchange) bool {
+	if _, _, banned := s.rules.Address(x.address, x.wall); banned && !x.plan.trusted(x.address) {
+		return x.refuse(s, problem.Blacklisted, "")
+	}
+	if _, banned := s.conduct.strikes.Address(x.address, x.mono); banned && !x.plan.trusted(x.address) {
+		return x.refuse(s, problem.Blacklisted, struckOut)
+	}
+	if x.identity != nil && !x.isRead() {
+		if _, banned := s.rules.User(x.identity.User, x.wall); banned {
+			return x.refuse(s, problem.Blacklisted, "")
+		}
+	}
+	return s.checkStrikes(x)
+}
+
+// checkStrikes refuses whatever is no reading to users whom this node has banned by itself. It runs twice:
+// at the node that a request reaches, and, for one that hopped, at the user's own, which counts most
+// strikes.
+func (s *Server) checkStrikes(x *exchange) bool {
+	if x.identity == nil || x.isRead() {
+		return false
+	}
+	if _, banned := s.conduct.strikes.User(x.identity.User, x.mono); banned {
+		return x.refuse(s, problem.Blacklisted, struckOut)
+	}
+	return false
+}
+
+// lift ends this node's own bans of what an operator has taken back.
+func (s *Server) lift(changes []client.Rule) {
+	for i := range changes {
+		r := &changes[i]
+		if !r.Lifts() {
+			continue
+		}
+		lifted := 0
+		if r.Kind == client.RuleUser {
+			lifted = s.conduct.strikes.LiftUser(r.Value)
+		} else if network, err := sale.ParseNetwork(r.Value); err == nil {
+			lifted = s.conduct.strikes.LiftNetwork(network)
+		}
+		if lifted > 0 {
+			s.rt.Log.Info("bans for strikes taken back", "kind", r.Kind, "value", r.Value, "bans", lifted)
+		}
+	}
+}

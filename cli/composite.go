@@ -121,6 +121,6 @@ func (s *stack) stop(names ...string) error {
 // newLayer describes a layer with a runtime of its own.
 func newLayer(name string, log *slog.Logger, cfg any, open func(context.Context, *service.Runtime) (service.Program, error)) layer {
 	rt := service.NewRuntime(name, log)
-	rt.ConfigView = maskedView(cfg)
+	rt.ShowConfig(cfg)
 	return layer{name: name, rt: rt, open: open}
 }

@@ -231,11 +231,3 @@ func (d *Dev) announce(w io.Writer) error {
 	_, err = io.WriteString(w, b.String())
 	return err
 }
-
-func maskedView(cfg any) func() []byte {
-	view, err := config.Masked(cfg)
-	if err != nil {
-		return nil
-	}
-	return func() []byte { return view }
-}

@@ -24,22 +24,49 @@ const (
 // Load reads a YAML file over the defaults in into, a pointer to a struct, and validates the result.
 // A file that cannot be read gives the system's error, anything else an *Error.
 func Load(path string, into any) error {
+	text, err := ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return Parse(path, text, into)
+}
+
+// ReadFile gives the text of a config file, of one that is too long for Parse just enough to say so.
+// The errors are the system's.
+func ReadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("reading the config: %w", err)
+		return nil, fmt.Errorf("reading the config: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read
 	text, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
 	if err != nil {
-		return fmt.Errorf("reading the config: %w", err)
+		return nil, fmt.Errorf("reading the config: %w", err)
 	}
-	return Parse(path, text, into)
+	return text, nil
 }
 
 // Parse is Load for text; name stands for the file's name in problems. Empty text leaves the defaults,
 // which are then validated. Errors are *Error.
 func Parse(name string, text []byte, into any) error {
 	return parse(name, text, into, os.LookupEnv)
+}
+
+// ParseChange is Parse for a text that is to replace the config of a program that runs: check is called
+// after Validate, to report what is right in itself but cannot be taken over.
+func ParseChange(name string, text []byte, into Validator, check func(*Problems)) error {
+	return parse(name, text, &change{into, check}, os.LookupEnv)
+}
+
+// change is a config with a further check.
+type change struct {
+	Validator
+	check func(*Problems)
+}
+
+func (c *change) Validate(p *Problems) {
+	c.Validator.Validate(p)
+	c.check(p)
 }
 
 // Check validates a config that did not come from a file. Errors are *Error.
@@ -61,8 +88,12 @@ func parse(name string, text []byte, into any, lookup func(string) (string, bool
 		return problems.Err()
 	}
 	d := &decoder{found: found, lookup: lookup}
+	target := into
+	if c, ok := into.(*change); ok {
+		target = c.Validator
+	}
 	if root != nil {
-		d.decodeRoot(root, into)
+		d.decodeRoot(root, target)
 	}
 	if v, ok := into.(Validator); ok && !d.full {
 		unread := slices.Clone(found.list)
@@ -127,18 +158,23 @@ func Masked(v any) (text []byte, err error) {
 	return yaml.Marshal(v)
 }
 
-// Hash is a short hash of the effective config, equal on nodes that are configured alike. Secrets do
-// not take part, since a hash that is shown would let weak ones be guessed.
+// Common is a config that holds things which are each node's own, such as its name and addresses.
+type Common interface {
+	// Common gives the config without them.
+	Common() any
+}
+
+// Hash is a short hash of the effective config, equal on nodes that are configured alike: it is that of
+// Common where there is one. Secrets do not take part, since a hash that is shown would let weak ones be
+// guessed.
 func Hash(v any) string {
+	if c, ok := v.(Common); ok {
+		v = c.Common()
+	}
 	text, err := Masked(v)
 	if err != nil {
 		return "unknown"
 	}
-	return HashText(text)
-}
-
-// HashText is Hash for what Masked gave.
-func HashText(masked []byte) string {
-	sum := sha256.Sum256(masked)
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:6])
 }

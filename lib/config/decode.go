@@ -177,19 +177,25 @@ func (d *decoder) decodeMap(n *yaml.Node, target reflect.Value, path string, dep
 func fieldsOf(target reflect.Value) map[string]reflect.Value {
 	fields := make(map[string]reflect.Value, target.NumField())
 	for i := range target.NumField() {
-		field := target.Type().Field(i)
-		name, options, _ := strings.Cut(field.Tag.Get("yaml"), ",")
-		switch {
-		case name == "-" || !field.IsExported():
-		case strings.Contains(options, "inline"):
+		switch name, inline, skip := fieldName(target.Type().Field(i)); {
+		case skip:
+		case inline:
 			for inner, value := range fieldsOf(target.Field(i)) {
 				fields[inner] = value
 			}
-		case name == "":
-			fields[strings.ToLower(field.Name)] = target.Field(i) // as the encoder names it
 		default:
 			fields[name] = target.Field(i)
 		}
 	}
 	return fields
+}
+
+// fieldName is the key of a field in a file; inline: its fields belong to the section around it; skip:
+// no file sets it.
+func fieldName(f reflect.StructField) (name string, inline, skip bool) {
+	name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	if name == "" {
+		name = strings.ToLower(f.Name) // as the encoder names it
+	}
+	return name, strings.Contains(options, "inline"), name == "-" || !f.IsExported()
 }

@@ -19,6 +19,7 @@
 // keys (`<<: *anchor`) are understood.
 // A file has at most MaxBytes bytes, MaxDepth levels and MaxNodes values, aliases expanded.
 //
+// A config that is to replace one that runs is read by ParseChange; Changed tells where two differ.
 // Values of type Secret are masked wherever they are printed. The package must not know any
 // program's fields.
 package config

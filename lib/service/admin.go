@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-
-	"headgate.example/lib/config"
 )
 
 // Limits of the admin port.
@@ -148,23 +146,32 @@ func (a *Admin) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 		rt.Metrics.WritePrometheus(w)
 		labels := fmt.Sprintf(`program=%q,version=%q,go=%q`, rt.Name, Version(), goVersion())
 		metrics.WriteGaugeUint64(w, "headgate_build_info{"+labels+"}", 1)
+		if hash := rt.ConfigHash(); hash != "" {
+			metrics.WriteGaugeUint64(w, fmt.Sprintf("headgate_config_info{program=%q,hash=%q}", rt.Name, hash), 1)
+		}
 	}
 	metrics.WriteProcessMetrics(w)
 }
 
-// serveConfig shows each layer's effective config and its hash.
+// serveConfig shows each layer's effective config, its hash, and why a later one was not taken.
 func (a *Admin) serveConfig(w http.ResponseWriter, _ *http.Request) {
 	plain(w)
 	for i, rt := range a.runtimes {
-		if rt.ConfigView == nil {
+		c := rt.config.Load()
+		if c == nil {
 			continue
 		}
-		view := rt.ConfigView()
 		if i > 0 {
 			_, _ = io.WriteString(w, "---\n")
 		}
-		_, _ = fmt.Fprintf(w, "# %s %s\n", rt.Name, config.HashText(view))
-		_, _ = w.Write(view)
+		_, _ = fmt.Fprintf(w, "# %s %s since %s\n", rt.Name, c.hash, c.since.UTC().Format(time.RFC3339))
+		if c.refusal != nil {
+			_, _ = fmt.Fprintf(w, "# the file was changed, and is not taken since %s:\n", c.refused.UTC().Format(time.RFC3339))
+			for line := range strings.Lines(c.refusal.Error()) {
+				_, _ = fmt.Fprintf(w, "#   %s\n", strings.TrimSuffix(line, "\n"))
+			}
+		}
+		_, _ = w.Write(c.view)
 	}
 }
 

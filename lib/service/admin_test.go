@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"headgate.example/lib/config"
 	"headgate.example/lib/service/servicetest"
 )
 
@@ -54,8 +55,8 @@ func get(t *testing.T, url string) (int, string) {
 
 func TestAdminOfSeveralLayers(t *testing.T) {
 	one, two := NewRuntime("counter", servicetest.Log(t)), NewRuntime("backend", nil)
-	one.ConfigView = func() []byte { return []byte("listen: a\npassword: '***'\n") }
-	two.ConfigView = func() []byte { return []byte("listen: b\n") }
+	one.ShowConfig(&map[string]any{"listen": "a", "password": config.Secret("hidden")})
+	two.ShowConfig(&map[string]any{"listen": "b"})
 	one.Metrics.NewCounter("headgate_counter_reserved_total").Inc()
 	two.Metrics.NewCounter("headgate_backend_orders_total").Add(2)
 	broken := errors.New("connection refused")

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -36,11 +37,12 @@ type Spec[C any] struct {
 
 // Main runs a program and gives its exit code. Flags: --config FILE, --check (read the config, say
 // whether it is right, end), --version. Without --config the defaults are used, if they are complete.
-// Logs go to stderr. SIGTERM and SIGINT stop the program as the package comment says; where Main runs,
-// no one else should handle them.
+// Logs go to stderr. SIGTERM and SIGINT stop the program as the package comment says; a Reloadable
+// program reads its config file again on SIGHUP and when the file has changed. Where Main runs, no one
+// else should handle these signals.
 func Main[C any](spec Spec[C], args []string, stdout, stderr io.Writer) int {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signals := make(chan os.Signal, 3)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	return run(spec, args, stdout, stderr, signals)
 }
@@ -66,7 +68,8 @@ func run[C any](spec Spec[C], args []string, stdout, stderr io.Writer, signals <
 		return ExitOK
 	}
 	cfg := spec.Default()
-	if err := load(*file, &cfg); err != nil {
+	text, err := load(*file, &cfg)
+	if err != nil {
 		complain(stderr, spec.Name, err)
 		return ExitUsage
 	}
@@ -80,12 +83,15 @@ func run[C any](spec Spec[C], args []string, stdout, stderr io.Writer, signals <
 		return ExitUsage
 	}
 	rt := NewRuntime(spec.Name, log)
-	rt.ConfigFile = *file
-	if view, err := config.Masked(&cfg); err == nil {
-		rt.ConfigView = func() []byte { return view }
-	}
+	rt.ShowConfig(&cfg)
 	section := spec.Service(&cfg)
-	open := func(ctx context.Context) (Program, error) { return spec.Open(ctx, cfg, rt) }
+	open := func(ctx context.Context) (Program, watch, error) {
+		program, err := spec.Open(ctx, cfg, rt)
+		if reloadable, ok := program.(Reloadable[C]); ok && err == nil && *file != "" {
+			return program, newReloader(*file, text, spec.Default, reloadable, rt).run, nil
+		}
+		return program, nil, err
+	}
 	code, err := serve(section, open, rt, signals)
 	if err != nil {
 		complain(stderr, spec.Name, err)
@@ -97,21 +103,31 @@ func complain(stderr io.Writer, name string, err error) {
 	_, _ = fmt.Fprintf(stderr, "%s: %v\n", name, err) // there is nobody else to tell
 }
 
-// load reads the file over the defaults; without one, the defaults must do.
-func load[C any](file string, cfg *C) error {
+// load reads the file over the defaults, and gives its text; without one, the defaults must do.
+func load[C any](file string, cfg *C) ([]byte, error) {
 	if file != "" {
-		return config.Load(file, cfg)
+		text, err := config.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		return text, config.Parse(file, text, cfg)
 	}
 	if v, ok := any(cfg).(config.Validator); ok {
 		if err := config.Check(v); err != nil {
-			return fmt.Errorf("the defaults need a --config file beside them: %w", err)
+			return nil, fmt.Errorf("the defaults need a --config file beside them: %w", err)
 		}
 	}
-	return nil
+	return nil, nil
 }
 
+// watch looks after the config file of an open program until ctx ends; nil: the program cannot reload.
+type watch = func(ctx context.Context, asked <-chan struct{})
+
+// opener opens a program.
+type opener func(context.Context) (Program, watch, error)
+
 // serve opens the admin port and the program, runs both, and stops them in order.
-func serve(section Config, open func(context.Context) (Program, error), rt *Runtime, signals <-chan os.Signal) (int, error) {
+func serve(section Config, open opener, rt *Runtime, signals <-chan os.Signal) (int, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 
@@ -135,13 +151,14 @@ func serve(section Config, open func(context.Context) (Program, error), rt *Runt
 	}()
 
 	done := make(chan error, 1)
-	go func() { done <- openAndRun(ctx, open, rt) }()
-	return supervise(section, done, stop, rt, signals)
+	asked := newHangups()
+	go func() { done <- openAndRun(ctx, open, rt, asked) }()
+	return supervise(section, done, stop, rt, signals, asked)
 }
 
 // openAndRun is the program's whole life, in one goroutine.
-func openAndRun(ctx context.Context, open func(context.Context) (Program, error), rt *Runtime) error {
-	program, err := open(ctx)
+func openAndRun(ctx context.Context, open opener, rt *Runtime, asked hangups) error {
+	program, look, err := open(ctx)
 	if err != nil {
 		if ctx.Err() != nil { // stopped while starting: that is no failure
 			return nil
@@ -150,28 +167,60 @@ func openAndRun(ctx context.Context, open func(context.Context) (Program, error)
 	}
 	rt.Health.SetReady(true)
 	rt.Log.Info("ready", "version", Version())
+	if look == nil {
+		look = func(ctx context.Context, asked <-chan struct{}) { cannotReload(ctx, asked, rt) }
+	}
+	// Until the program is told to stop: what it drains by does not change any more.
+	var group sync.WaitGroup
+	defer group.Wait()
+	watching, end := context.WithCancel(ctx)
+	defer end()
+	group.Go(func() { look(watching, asked) })
 	return program.Run(ctx)
 }
 
+// cannotReload answers SIGHUP where nothing can be reloaded; it would end the process otherwise.
+func cannotReload(ctx context.Context, asked <-chan struct{}, rt *Runtime) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-asked:
+			rt.Log.Warn("SIGHUP: this program does not read its config again while it runs; restart it")
+		}
+	}
+}
+
 // supervise waits for the program's end and for signals.
-func supervise(section Config, done <-chan error, stop context.CancelFunc, rt *Runtime, signals <-chan os.Signal) (int, error) {
-	select {
-	case err := <-done:
-		return ended(rt.Log, err)
-	case s := <-signals:
-		rt.Log.Info("stopping", "signal", s.String(), "drain_for", section.DrainFor)
+func supervise(section Config, done <-chan error, stop context.CancelFunc, rt *Runtime, signals <-chan os.Signal, asked hangups) (int, error) {
+	for told := false; !told; {
+		select {
+		case err := <-done:
+			return ended(rt.Log, err)
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				asked.ask()
+				continue
+			}
+			rt.Log.Info("stopping", "signal", s.String(), "drain_for", section.DrainFor)
+			told = true
+		}
 	}
 	rt.Health.SetDraining() // red first, then no new work
 	stop()
 	patience := time.NewTimer(section.DrainFor + stopGrace)
 	defer patience.Stop()
-	select {
-	case err := <-done:
-		return ended(rt.Log, err)
-	case s := <-signals:
-		return ExitInterrupt, fmt.Errorf("ended at once by a second signal (%s)", s)
-	case <-patience.C:
-		return ExitFailed, fmt.Errorf("did not stop within %s of the signal; given up", section.DrainFor+stopGrace)
+	for {
+		select {
+		case err := <-done:
+			return ended(rt.Log, err)
+		case s := <-signals:
+			if s != syscall.SIGHUP { // too late for that
+				return ExitInterrupt, fmt.Errorf("ended at once by a second signal (%s)", s)
+			}
+		case <-patience.C:
+			return ExitFailed, fmt.Errorf("did not stop within %s of the signal; given up", section.DrainFor+stopGrace)
+		}
 	}
 }
 

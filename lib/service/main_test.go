@@ -129,10 +129,10 @@ func TestStopsInOrder(t *testing.T) {
 	started, finish := make(chan struct{}), make(chan struct{})
 	spec := specOf(func(_ context.Context, c programConfig, r *Runtime) (Program, error) {
 		rt = r
-		if r.ConfigFile == "" || !strings.Contains(string(r.ConfigView()), "password: '***'") {
-			t.Errorf("runtime: file %q, view %s", r.ConfigFile, r.ConfigView())
-		}
 		admin = "http://" + c.Service.Admin
+		if _, view := get(t, admin+"/config"); !strings.Contains(view, "# "+r.Name+" "+r.ConfigHash()) || !strings.Contains(view, "password: '***'") {
+			t.Errorf("while opening, /config says %s", view)
+		}
 		if code, _ := get(t, admin+"/readyz"); code != 503 {
 			t.Errorf("while opening, /readyz says %d", code)
 		}

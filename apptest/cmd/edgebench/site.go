@@ -32,12 +32,11 @@ tokens: {keys: [{id: %[3]s, algorithm: HS256, secret: %[4]s}]}
 ticket_keys: [{id: t1, secret: ticket-secret-for-measurements}]
 hop_keys: [{id: h1, secret: hop-secret-for-measurements}]
 counter: {shards: [{name: s1, number: 0, addresses: [%[5]q]}]}
-upstreams: [{name: backend, address: %[6]q}]
+upstreams: [{name: backend, addresses: [%[6]q]}]
 limits: {user_interval: {every: 10m}}
 `
 
-// startSite starts both. Its sales are opened afterwards: of older ones an edge does not know whose
-// orders were taken, and asks the counter once for each user.
+// startSite starts both.
 func startSite(ctx context.Context, b *bench, upstream string) (_ *site, err error) {
 	s := &site{}
 	defer func() {
@@ -85,9 +84,16 @@ func (s *site) stop() {
 	}
 }
 
-// open opens a sale and waits until the edge answers a press of the load with a code.
+// open opens a sale and waits until the edge answers a press of the load with a code. The sale begins after
+// the edge: of older ones an edge does not know whose orders were taken, and asks the counter once for each
+// user.
 func (s *site) open(ctx context.Context, sale string, stock, limit int, press, code string) error {
-	if err := s.counter.OpenSale(ctx, sale, stock, limit); err != nil {
+	terms := fmt.Sprintf(`{"id":%q,"revision":1,"stock":%d,"limit":%d,"opens_at":%d,"hold_for_ms":600000,"retain_for_ms":86400000,"shards":["s1"],"ring":{"partitions":271,"replicas":100,"load":1.05}}`,
+		sale, stock, limit, time.Now().UnixMilli())
+	if _, err := s.counter.Do(ctx, "SALE.OPEN", terms); err != nil {
+		return err
+	}
+	if _, err := s.counter.Do(ctx, "SALE.RESUME", sale, "2"); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, startWithin)

@@ -112,6 +112,9 @@ var (
 
 // writeProblem writes the exchange's refusal.
 func (x *exchange) writeProblem() {
+	if x.writeFallback() {
+		return
+	}
 	p, resp := &x.problem, &x.ctx.Response
 	if x.refusal.waits {
 		p.RetryAfter = jitter(max(1, x.retryAfter))

@@ -1,6 +1,7 @@
 package interceptor
 
 import (
+	"slices"
 	"time"
 
 	"headgate.example/interceptor/route"
@@ -50,6 +51,10 @@ type Route struct {
 	// ForwardHeaders are request headers passed on besides the usual ones, such as a payment
 	// provider's signature.
 	ForwardHeaders []string `yaml:"forward_headers"`
+	// Order says how an order is written, on a route of kind reserve.
+	Order OrderForm `yaml:"order"`
+	// Fallback is answered when the upstream cannot. Default: a problem with `unavailable` or `overloaded`.
+	Fallback *Fallback `yaml:"fallback"`
 	// Bucket bounds the requests on this route, of all users together: beyond it `overloaded`. Default:
 	// none.
 	Bucket *BucketRule `yaml:"bucket"`
@@ -117,8 +122,8 @@ func (r *Route) validate(p *config.Problems, upstreams map[string]bool) {
 		if r.auth() != AuthRequired {
 			p.Addf("auth", "a route of kind reserve needs %q", AuthRequired)
 		}
-		if len(r.Methods) != 1 || r.Methods[0] != "POST" {
-			p.Addf("methods", "a route of kind reserve has the method POST only")
+		if slices.Contains(r.Methods, "GET") || slices.Contains(r.Methods, "DELETE") {
+			p.Addf("methods", "a route of kind reserve has POST, PUT or PATCH: what follows a link must not buy")
 		}
 	default:
 		p.Addf("kind", "must be %s, %s or %s, is %q", KindReserve, KindProxy, KindLongPoll, r.Kind)
@@ -141,6 +146,10 @@ func (r *Route) validate(p *config.Problems, upstreams map[string]bool) {
 	}
 	if r.MaxBodyBytes < 0 || r.MaxBodyBytes > MaxBodyBytes {
 		p.Addf("max_body_bytes", "must be 1 to %d, or left out, is %d", MaxBodyBytes, r.MaxBodyBytes)
+	}
+	r.Order.validate(p.In("order"), r.kind())
+	if r.Fallback != nil {
+		r.Fallback.validate(p.In("fallback"), r, upstreams)
 	}
 	if r.Bucket != nil {
 		r.Bucket.validate(p.In("bucket"))

@@ -60,11 +60,11 @@ func (s *Server) forward(x *exchange) bool {
 	defer fasthttp.ReleaseResponse(resp)
 	s.buildRequest(x, req, x.target, x.ctx.Request.Body())
 	up := x.route.upstream
-	var err error
-	if x.isRead() {
-		err = up.DoSafe(x.route.lane, req, resp, x.route.timeout)
-	} else {
-		err = up.Do(x.route.lane, req, resp, x.route.timeout)
+	err := x.ask(up, req, resp)
+	if other := x.route.fallback; err != nil && other != nil && (x.isRead() || errors.Is(err, proxy.ErrNotSent)) {
+		s.figures.fallbacks.Inc()
+		resp.Reset()
+		up, err = other, x.ask(other, req, resp)
 	}
 	if err != nil {
 		x.cause = fmt.Errorf("upstream %s: %w", up.Name(), err)
@@ -72,7 +72,7 @@ func (s *Server) forward(x *exchange) bool {
 			return s.refuseUpstream(x, refused.Verdict, refused.Wait)
 		}
 		if x.isRead() || errors.Is(err, proxy.ErrNotSent) {
-			return x.refuse(s, problem.Unavailable, "The shop does not answer at the moment.")
+			return s.refuseUpstream(x, proxy.Away, 0)
 		}
 		return x.refuse(s, problem.UnknownOutcome, "The shop did not answer in time: it is not known whether this was done.")
 	}
@@ -80,8 +80,17 @@ func (s *Server) forward(x *exchange) bool {
 	return true
 }
 
+// ask sends a request that is no order to an upstream. What changes nothing may be sent twice.
+func (x *exchange) ask(up *proxy.Upstream, req *fasthttp.Request, resp *fasthttp.Response) error {
+	if x.isRead() {
+		return up.DoSafe(x.route.lane, req, resp, x.route.timeout)
+	}
+	return up.Do(x.route.lane, req, resp, x.route.timeout)
+}
+
 // refuseUpstream refuses what no address of the upstream may be given at the moment.
 func (s *Server) refuseUpstream(x *exchange, verdict proxy.Verdict, wait time.Duration) bool {
+	x.away = true
 	if verdict == proxy.Busy {
 		return x.refuseFor(s, problem.Overloaded, wait, "The shop has too much to do at the moment.")
 	}
@@ -114,6 +123,7 @@ type orderForwarder struct {
 	s    *Server
 	x    *exchange
 	resp *fasthttp.Response
+	fate coordinator.Fate
 }
 
 // errTicketedStatus is the cause of an outcome that the upstream's status does not tell.
@@ -121,13 +131,23 @@ var errTicketedStatus = errors.New("the status tells neither that it was taken n
 
 // Forward implements coordinator.Upstream.
 func (f *orderForwarder) Forward(ctx context.Context, o coordinator.Order) coordinator.Outcome {
+	outcome := f.forward(ctx, o)
+	f.fate = outcome.Fate
+	return outcome
+}
+
+func (f *orderForwarder) forward(ctx context.Context, o coordinator.Order) coordinator.Outcome {
 	s, x := f.s, f.x
 	req := fasthttp.AcquireRequest()
 	defer fasthttp.ReleaseRequest(req)
-	var scratch [40]byte
-	body := append(strconv.AppendInt(append(scratch[:0], quantityPrefix...), o.Quantity, 10), '}')
-	s.buildRequest(x, req, x.path, body)
-	req.Header.SetContentType("application/json")
+	if form := &x.route.Order; form.ShopForm {
+		s.buildRequest(x, req, x.target, x.ctx.Request.Body())
+	} else {
+		var scratch [128]byte
+		body := append(append(append(scratch[:0], `{"`...), form.field()...), `":`...)
+		s.buildRequest(x, req, x.path, append(strconv.AppendInt(body, o.Quantity, 10), '}'))
+		req.Header.SetContentType("application/json")
+	}
 	req.Header.Set(auth.HeaderTicket, o.Ticket)
 
 	timeout := x.route.timeout
@@ -136,15 +156,15 @@ func (f *orderForwarder) Forward(ctx context.Context, o coordinator.Order) coord
 	}
 	up := x.route.upstream
 	err := up.DoOrder(&x.admission, req, f.resp, timeout)
-	status := f.resp.StatusCode()
+	status, says := f.resp.StatusCode(), string(f.resp.Header.Peek(auth.HeaderOutcome))
 	switch {
 	case errors.Is(err, proxy.ErrNotSent):
 		return notSent(up.Name(), err)
 	case err != nil:
 		return coordinator.Outcome{Fate: coordinator.Unknown, Cause: fmt.Errorf("upstream %s: %w", up.Name(), err)}
-	case string(f.resp.Header.Peek(auth.HeaderOutcome)) == auth.OutcomeRefused:
+	case says == auth.OutcomeRefused:
 		return coordinator.Outcome{Fate: coordinator.Refused, Reply: f.resp}
-	case status >= 200 && status < 300:
+	case status >= 200 && status < 300, says == auth.OutcomeTaken && status < 400:
 		return coordinator.Outcome{Fate: coordinator.Taken}
 	}
 	return coordinator.Outcome{Fate: coordinator.Unknown, Cause: fmt.Errorf("upstream %s: status %d: %w", up.Name(), status, errTicketedStatus)}
@@ -174,7 +194,8 @@ func (s *Server) reserve(x *exchange) bool {
 	defer cancel()
 	saleID, user := string(x.parameter), x.identity.User
 	began := time.Now()
-	a := x.plan.coordinator.Buy(ctx, &orderForwarder{s: s, x: x, resp: resp}, coordinator.Request{
+	forwarder := &orderForwarder{s: s, x: x, resp: resp}
+	a := x.plan.coordinator.Buy(ctx, forwarder, coordinator.Request{
 		Sale: saleID, User: user, Quantity: x.form.quantity, Stated: x.form.stated, Key: x.form.key, Ticket: x.form.ticket,
 	})
 	s.figures.purchases.UpdateDuration(began)
@@ -186,6 +207,10 @@ func (s *Server) reserve(x *exchange) bool {
 		s.asked.Add(x.pressKey, now)
 	}
 	switch {
+	case a.Accepted && x.route.Order.ShopAnswer && forwarder.fate == coordinator.Taken:
+		s.passBack(x, resp)
+		x.ctx.Response.Header.Set(headerOrderID, a.Order.String())
+		x.code, x.order = labelAccepted, a.Order
 	case a.Accepted:
 		x.accept(a.Order.String())
 		x.order = a.Order
@@ -199,9 +224,16 @@ func (s *Server) reserve(x *exchange) bool {
 			s.sales.Dry(saleID, *a.Held, x.mono)
 		}
 		x.fill(s, &a)
+		x.away = forwarder.fate == coordinator.NotSent && a.Code != problem.UnknownOutcome
 	}
 	return true
 }
+
+// headerOrderID names the order beside a shop's own answer.
+const headerOrderID = "Headgate-Order-Id"
+
+// ordersPath and an order's id are where our backend tells what became of it.
+const ordersPath = "/api/orders/"
 
 // accept answers 202.
 func (x *exchange) accept(order string) {
@@ -209,7 +241,10 @@ func (x *exchange) accept(order string) {
 	resp.SetStatusCode(fasthttp.StatusAccepted)
 	resp.Header.SetContentType("application/json")
 	resp.Header.Set("Cache-Control", "no-store")
-	resp.Header.Set("Location", "/api/orders/"+order)
+	if x.plan.ordersAreRead {
+		resp.Header.Set("Location", ordersPath+order)
+	}
+	resp.Header.Set(headerOrderID, order)
 	x.buf = append(append(append(x.buf[:0], `{"order_id":"`...), order...), `","status":"queued"}`...)
 	resp.SetBody(x.buf)
 	x.code = labelAccepted

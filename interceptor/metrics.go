@@ -19,6 +19,7 @@ type figures struct {
 	none       *routeFigures // of requests that fit no route
 	purchases  *metrics.PrometheusHistogram
 	suppressed *metrics.Counter
+	fallbacks  *metrics.Counter
 	panics     *metrics.Counter
 	pollErrors *metrics.Counter
 	untracked  *metrics.Counter
@@ -39,6 +40,7 @@ func newFigures(set *metrics.Set) *figures {
 		codes:      map[string]int{},
 		purchases:  set.NewPrometheusHistogram(metricPrefix + "purchase_seconds"),
 		suppressed: set.NewCounter(metricPrefix + "log_suppressed_total"),
+		fallbacks:  set.NewCounter(metricPrefix + "fallbacks_total"),
 		panics:     set.NewCounter(metricPrefix + "panics_total"),
 		pollErrors: set.NewCounter(metricPrefix + "poll_errors_total"),
 		untracked:  set.NewCounter(metricPrefix + "untracked_address_requests_total"),

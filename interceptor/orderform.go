@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"headgate.example/lib/sale"
@@ -17,17 +18,21 @@ type formError struct{ field, reason string }
 
 func (e *formError) Error() string { return e.field + ": " + e.reason }
 
-// parseOrderBody reads the body of an order: nothing, or {"quantity": n}. stated reports whether it
-// names the quantity, which is 1 otherwise. Errors are *formError.
-func parseOrderBody(body []byte) (quantity int64, stated bool, err error) {
+// ownQuantity is the field of an order that our backend knows.
+const ownQuantity = "quantity"
+
+// parseOrderBody reads the body of an order: nothing, or {"quantity": n} with the name that field
+// gives. more allows other fields, which are skipped. stated reports whether it names the quantity,
+// which is 1 otherwise. Errors are *formError.
+func parseOrderBody(body []byte, field string, more bool) (quantity int64, stated bool, err error) {
 	body = bytes.Trim(body, jsonSpace)
 	if len(body) == 0 {
 		return 1, false, nil
 	}
-	if n, ok := plainQuantity(body); ok {
-		return n, true, checkQuantity(n)
+	if n, ok := plainQuantity(body); ok && field == ownQuantity {
+		return n, true, checkQuantity(field, n)
 	}
-	return parseOrderJSON(body)
+	return parseOrderJSON(body, field, more)
 }
 
 const jsonSpace = " \t\r\n" // bytes.TrimSpace knows more
@@ -55,16 +60,16 @@ func plainQuantity(body []byte) (int64, bool) {
 	return n, true
 }
 
-func checkQuantity(n int64) error {
+func checkQuantity(field string, n int64) error {
 	if n < 1 || n > sale.MaxQuantity {
-		return &formError{"quantity", fmt.Sprintf("must be a whole number from 1 to %d, is %d", sale.MaxQuantity, n)}
+		return &formError{field, fmt.Sprintf("must be a whole number from 1 to %d, is %d", sale.MaxQuantity, n)}
 	}
 	return nil
 }
 
 // parseOrderJSON reads any other spelling, strictly: encoding/json alone would take "Quantity" for
 // "quantity", the last of two, null for nothing, and broken UTF-8.
-func parseOrderJSON(body []byte) (quantity int64, stated bool, err error) {
+func parseOrderJSON(body []byte, field string, more bool) (quantity int64, stated bool, err error) {
 	if !utf8.Valid(body) {
 		return 0, false, &formError{"body", "is not UTF-8"}
 	}
@@ -82,13 +87,16 @@ func parseOrderJSON(body []byte) (quantity int64, stated bool, err error) {
 		if err != nil {
 			return 0, false, notJSON()
 		}
-		if name != "quantity" {
-			return 0, false, &formError{shown(name), `is not known; an order has the field "quantity" only`}
+		if name != field {
+			if err := skipField(dec, shown(name), field, more); err != nil {
+				return 0, false, err
+			}
+			continue
 		}
 		if stated {
-			return 0, false, &formError{"quantity", "is given twice"}
+			return 0, false, &formError{field, "is given twice"}
 		}
-		if quantity, err = readQuantity(dec); err != nil {
+		if quantity, err = readQuantity(dec, field); err != nil {
 			return 0, false, err
 		}
 		stated = true
@@ -105,20 +113,36 @@ func parseOrderJSON(body []byte) (quantity int64, stated bool, err error) {
 	return quantity, true, nil
 }
 
-func readQuantity(dec *json.Decoder) (int64, error) {
+// skipField passes over another field where there may be any. Its name must not differ from the
+// quantity's in case only: some shop might read that one.
+func skipField(dec *json.Decoder, name, field string, more bool) error {
+	switch {
+	case !more:
+		return &formError{name, fmt.Sprintf("is not known; an order has the field %q only", field)}
+	case strings.EqualFold(name, field):
+		return &formError{name, fmt.Sprintf("is written %q here", field)}
+	}
+	var value json.RawMessage
+	if err := dec.Decode(&value); err != nil {
+		return notJSON()
+	}
+	return nil
+}
+
+func readQuantity(dec *json.Decoder, field string) (int64, error) {
 	value, err := dec.Token()
 	if err != nil {
 		return 0, notJSON()
 	}
 	number, ok := value.(json.Number)
 	if !ok {
-		return 0, &formError{"quantity", fmt.Sprintf("must be a whole number, is %s", kindOf(value))}
+		return 0, &formError{field, fmt.Sprintf("must be a whole number, is %s", kindOf(value))}
 	}
 	n, err := strconv.ParseInt(number.String(), 10, 64)
 	if err != nil {
-		return 0, &formError{"quantity", fmt.Sprintf("must be a whole number from 1 to %d, is %s", sale.MaxQuantity, shown(number.String()))}
+		return 0, &formError{field, fmt.Sprintf("must be a whole number from 1 to %d, is %s", sale.MaxQuantity, shown(number.String()))}
 	}
-	return n, checkQuantity(n)
+	return n, checkQuantity(field, n)
 }
 
 func notJSON() error { return &formError{"body", "is not JSON"} }

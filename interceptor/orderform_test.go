@@ -18,7 +18,7 @@ func TestOrderBodiesThatAreRead(t *testing.T) {
 		`{"quantity":1}`: {1, true}, `{"quantity": 7 }`: {7, true}, "\n{ \"quantity\" :\t1000}\n": {1000, true},
 		`{"\u0071uantity":2}`: {2, true},
 	} {
-		quantity, stated, err := parseOrderBody([]byte(body))
+		quantity, stated, err := parseOrderBody([]byte(body), ownQuantity, false)
 		if err != nil || quantity != want.quantity || stated != want.stated {
 			t.Errorf("%q: %d, %v, %v", body, quantity, stated, err)
 		}
@@ -35,7 +35,7 @@ func TestOrderBodiesThatAreRefused(t *testing.T) {
 		`[]`: "body", `1`: "body", `null`: "body", `"x"`: "body", `{`: "body", "\xff": "body", `{"quantity":1,}`: "body", "x": "body",
 		"{\"quantity\":\x00}": "body", `{"` + strings.Repeat("k", 100) + `":1}`: strings.Repeat("k", 40) + "...",
 	} {
-		_, _, err := parseOrderBody([]byte(body))
+		_, _, err := parseOrderBody([]byte(body), ownQuantity, false)
 		var wrong *formError
 		if !errors.As(err, &wrong) || wrong.field != field || wrong.reason == "" {
 			t.Errorf("%q: %v, want field %q", body, err, field)
@@ -48,7 +48,7 @@ func FuzzOrderBody(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		quantity, stated, err := parseOrderBody(body)
+		quantity, stated, err := parseOrderBody(body, ownQuantity, false)
 		if err != nil {
 			var wrong *formError
 			if !errors.As(err, &wrong) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"headgate.example/hashring"
@@ -29,7 +30,8 @@ type plan struct {
 	chain          []stage
 	trustedProxies []netip.Prefix
 	limits         planLimits
-	maxBody        int // the largest of the routes, bytes
+	maxBody        int  // the largest of the routes, bytes
+	ordersAreRead  bool // there is a route to ordersPath and an id
 
 	tokens      *tokens.Cache
 	tickets     *auth.Keyring
@@ -47,6 +49,7 @@ type boundRoute struct {
 	timeout  time.Duration // of the upstream's answer
 	purchase time.Duration // of a whole purchase
 	upstream *proxy.Upstream
+	fallback *proxy.Upstream // nil: none
 	lane     proxy.Lane
 	figures  *routeFigures
 	limits   routeLimits
@@ -111,8 +114,13 @@ func (p *plan) prepareRoutes(s *Server) error {
 			timeout: cfg.routeTimeout(r), purchase: cfg.purchaseTimeout(r), upstream: p.upstreams[r.Upstream], lane: laneOf(r.kind()),
 			figures: s.figures.route(r.Name)})
 		p.maxBody = max(p.maxBody, r.maxBody())
+		if r.Fallback != nil {
+			p.routes[i].fallback = p.upstreams[r.Fallback.Upstream]
+		}
 	}
 	p.table = route.NewTable(entries)
+	found, _ := p.table.Find([]byte("GET"), []byte(ordersPath+"1"))
+	p.ordersAreRead = found >= 0 && strings.HasPrefix(cfg.Routes[found].Path, ordersPath+"{") // not by a catch-all
 	return errors.Join(errs...)
 }
 

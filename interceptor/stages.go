@@ -177,7 +177,7 @@ func (s *Server) readOrderForm(x *exchange) bool {
 	}
 	header := &x.ctx.Request.Header
 	var err error
-	if x.form.quantity, x.form.stated, err = parseOrderBody(x.ctx.Request.Body()); err != nil {
+	if x.form.quantity, x.form.stated, err = x.route.Order.readQuantity(x.ctx); err != nil {
 		var wrong *formError
 		errors.As(err, &wrong)
 		return s.refuseField(x, wrong.field, wrong.reason)

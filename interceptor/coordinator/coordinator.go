@@ -106,10 +106,10 @@ func (c *Coordinator) forward(ctx context.Context, upstream Upstream, t auth.Tic
 	case outcome.Fate == Taken:
 		return c.confirm(ctx, t)
 	case outcome.Fate == Refused:
-		return c.abort(ctx, t, reasonRefused, Answer{Reply: outcome.Reply, Reserved: true})
+		return c.abort(ctx, t, reasonRefused, Answer{Reply: outcome.Reply})
 	case outcome.Fate == NotSent && fresh:
 		return c.abort(ctx, t, reasonNotSent, Answer{Code: cmp.Or(outcome.Code, problem.Unavailable), RetryAfter: outcome.RetryAfter,
-			Detail: "The shop was not reached; nothing was ordered.", Reserved: true, Cause: outcome.Cause})
+			Detail: "The shop was not reached; nothing was ordered.", Cause: outcome.Cause})
 	default: // NotSent after an earlier press says nothing of that one
 		return c.unknown(t, outcome.Cause)
 	}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
@@ -178,9 +179,9 @@ func TestFirstPress(t *testing.T) {
 		{"upstream unknown", press, script{reserve: reserved(first), forward: lost},
 			undecided("", 99), reserveCall + forwardCall},
 		{"upstream refused", press, script{reserve: reserved(first), forward: certainly, abort: client.Released},
-			Answer{Reply: "full", Reserved: true}, reserveCall + forwardCall + "; ABORT 4096 upstream refused"},
+			Answer{Reply: "full"}, reserveCall + forwardCall + "; ABORT 4096 upstream refused"},
 		{"upstream refused, hold expired meanwhile", press, script{reserve: reserved(first), forward: certainly, abort: client.WasExpired},
-			Answer{Reply: "full", Reserved: true}, reserveCall + forwardCall + "; ABORT 4096 upstream refused"},
+			Answer{Reply: "full"}, reserveCall + forwardCall + "; ABORT 4096 upstream refused"},
 		{"upstream refused, another press got through", press, script{reserve: reserved(first), forward: certainly, abort: client.StillConfirmed},
 			accepted, reserveCall + forwardCall + "; ABORT 4096 upstream refused"},
 		{"upstream refused, abort says unknown", press, script{reserve: reserved(first), forward: certainly, abort: client.UnknownOrder},
@@ -188,7 +189,10 @@ func TestFirstPress(t *testing.T) {
 		{"upstream refused, abort fails", press, script{reserve: reserved(first), forward: certainly, abort: client.ErrUnavailable},
 			undecided("", 99), reserveCall + forwardCall + "; ABORT 4096 upstream refused"},
 		{"upstream never reached", press, script{reserve: reserved(first), forward: notSent, abort: client.Released},
-			unavailable, reserveCall + forwardCall + "; ABORT 4096 upstream not reached"},
+			Answer{Code: problem.Unavailable}, reserveCall + forwardCall + "; ABORT 4096 upstream not reached"},
+		{"upstream has no connection free", press, script{reserve: reserved(first), abort: client.Released,
+			forward: Outcome{Fate: NotSent, Code: problem.Overloaded, RetryAfter: 2 * time.Second, Cause: errors.New("busy")}},
+			Answer{Code: problem.Overloaded, RetryAfter: 2 * time.Second}, reserveCall + forwardCall + "; ABORT 4096 upstream not reached"},
 		{"upstream never reached, another press got through", press, script{reserve: reserved(first), forward: notSent, abort: client.StillConfirmed},
 			accepted, reserveCall + forwardCall + "; ABORT 4096 upstream not reached"},
 		{"upstream never reached, abort fails", press, script{reserve: reserved(first), forward: notSent, abort: client.ErrUnknown},
@@ -234,7 +238,7 @@ func TestAlready(t *testing.T) {
 		{"held, upstream never reached: the earlier press may have been", press, script{reserve: already(first, sale.Held, 1), forward: notSent},
 			undecided("", 99), reserveCall + forwardCall},
 		{"held, upstream refused", press, script{reserve: already(first, sale.Held, 1), forward: certainly, abort: client.Released},
-			Answer{Reply: "full", Reserved: true}, reserveCall + forwardCall + "; ABORT 4096 upstream refused"},
+			Answer{Reply: "full"}, reserveCall + forwardCall + "; ABORT 4096 upstream refused"},
 		{"held with another quantity", press, script{reserve: already(first, sale.Held, 2)},
 			Answer{Code: problem.AlreadyOrdered, Order: first, Reserved: true}, reserveCall},
 		{"confirmed without a key", press, script{reserve: already(first, sale.Confirmed, 1)},

@@ -83,8 +83,8 @@ type Answer struct {
 	RetryAfter time.Duration
 	Held, Left *int64
 
-	// Reserved: the counter holds or held something for this user, or may do so. Later presses of
-	// the user in this sale may be retries.
+	// Reserved: the counter holds something for this user, or may do so. Later presses of the user in
+	// this sale may be retries. A hold that was certainly given back is none.
 	Reserved bool
 	// CounterSaid: the refusal is the counter's own word on a new order.
 	CounterSaid bool

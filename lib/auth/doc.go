@@ -32,5 +32,8 @@ const (
 // OutcomeRefused in HeaderOutcome says that an upstream certainly did not take an order.
 const OutcomeRefused = "refused"
 
+// OutcomeTaken says that it took one durably, where the status does not: a page that sends the buyer on.
+const OutcomeTaken = "taken"
+
 // CookieName is the cookie that holds a browser's token.
 const CookieName = "headgate_token"

@@ -15,7 +15,6 @@ import (
 	"headgate.example/consumer"
 	"headgate.example/counter"
 	"headgate.example/interceptor"
-	"headgate.example/lib/config"
 	"headgate.example/lib/service"
 )
 

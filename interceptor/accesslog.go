@@ -21,17 +21,15 @@ type accessLog struct {
 }
 
 func newAccessLog(log *slog.Logger, refusalsPerSecond int, suppressed interface{ Inc() }) *accessLog {
-	return &accessLog{
-		log:        log,
-		refusals:   sample{perSecond: int64(refusalsPerSecond)},
-		failures:   sample{perSecond: errorsPerSecond},
-		suppressed: suppressed,
-	}
+	l := &accessLog{log: log, suppressed: suppressed}
+	l.refusals.perSecond.Store(int64(refusalsPerSecond))
+	l.failures.perSecond.Store(errorsPerSecond)
+	return l
 }
 
 // sample lets the first few of each second through, at the cost of one atomic read for all others.
 type sample struct {
-	perSecond int64
+	perSecond atomic.Int64
 	state     atomic.Int64 // the second since the server was opened, and in the low bits how many passed in it
 }
 
@@ -42,7 +40,7 @@ func (s *sample) pass(mono int64) bool {
 	for {
 		state := s.state.Load()
 		next := max(state, second) + 1
-		if next&(1<<sampleBits-1) > s.perSecond {
+		if next&(1<<sampleBits-1) > s.perSecond.Load() {
 			return false
 		}
 		if s.state.CompareAndSwap(state, next) {

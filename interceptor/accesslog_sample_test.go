@@ -8,7 +8,8 @@ import (
 )
 
 func TestSampleLetsSoManyASecondThrough(t *testing.T) {
-	s := sample{perSecond: 3}
+	var s sample
+	s.perSecond.Store(3)
 	for second := range int64(3) {
 		for i := range 10 {
 			at := second*int64(time.Second) + int64(i)*int64(10*time.Millisecond)
@@ -27,7 +28,8 @@ func TestSampleLetsSoManyASecondThrough(t *testing.T) {
 }
 
 func TestSampleCountsConcurrently(t *testing.T) {
-	s := sample{perSecond: 100}
+	var s sample
+	s.perSecond.Store(100)
 	var passed atomic.Int64
 	var group sync.WaitGroup
 	for range 8 {

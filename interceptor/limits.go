@@ -211,12 +211,12 @@ func (m *limiters) tokens(of map[string]*rate.Limiter, name string, perSecond fl
 	return of[name]
 }
 
-// line gives the queue of a route, and makes it when there is none.
+// line gives the queue of a route, and makes it when there is none; the limits are checked either way.
 func (m *limiters) line(route string, l ratelimit.QueueLimits) (*ratelimit.Queue, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if q := m.queues[route]; q != nil {
-		return q, nil
+		return q, l.Check()
 	}
 	q, err := ratelimit.NewQueue(l)
 	if err == nil {
@@ -228,7 +228,7 @@ func (m *limiters) line(route string, l ratelimit.QueueLimits) (*ratelimit.Queue
 // apply makes the plan's rules hold for the balances that there are, and forgets those of rules that
 // are gone. Balances in units stay as they are, within the new bounds; a budget of a user or an address
 // is a time, and is read by whichever rule holds.
-func (m *limiters) apply(p *plan, now time.Time) error {
+func (m *limiters) apply(p *plan, now time.Time) {
 	m.users.SetMaxKeys(p.cfg.Limits.MaxTrackedUsers)
 	m.addresses.SetMaxKeys(p.cfg.Limits.MaxTrackedAddresses)
 	buckets, shadows, queues := map[string]*rate.Limiter{}, map[string]*rate.Limiter{}, map[string]*ratelimit.Queue{}
@@ -247,16 +247,13 @@ func (m *limiters) apply(p *plan, now time.Time) error {
 		}
 		if q := r.limits.queue; q != nil {
 			set(shadows, r.Name, q.shadows, q.rule.Rate, q.rule.places())
-			if err := q.waiters.SetLimits(q.rule.limits()); err != nil {
-				return fmt.Errorf("queue of route %q: %w", r.Name, err)
-			}
+			q.waiters.SetLimits(q.rule.limits())
 			queues[r.Name] = q.waiters
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.buckets, m.shadows, m.queues = buckets, shadows, queues
-	return nil
 }
 
 // places is how many requests the queue takes at once: who finds room and need not wait too long, and

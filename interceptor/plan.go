@@ -75,12 +75,10 @@ func (s *Server) newPlan(cfg Config) (*plan, error) {
 	return p, nil
 }
 
-func (p *plan) prepareIdentity(s *Server) error {
-	verifier, err := auth.NewVerifier(p.cfg.Tokens)
-	if err != nil {
-		return fmt.Errorf("tokens: %w", err)
+func (p *plan) prepareIdentity(s *Server) (err error) {
+	if p.tokens, err = s.tokenCache(&p.cfg); err != nil {
+		return err
 	}
-	p.tokens = tokens.NewCache(verifier, s.rules, p.cfg.TokenCacheEntries)
 	if p.tickets, err = auth.NewKeyring(p.cfg.TicketKeys); err != nil {
 		return fmt.Errorf("ticket_keys: %w", err)
 	}

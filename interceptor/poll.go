@@ -22,19 +22,26 @@ const sweepInterval = 10 * time.Second
 // other: rules come from the control shard only, sale state from all.
 func (s *Server) poll(ctx context.Context, pollRules func(context.Context)) {
 	var group sync.WaitGroup
-	interval := s.plan.Load().cfg.PollInterval
-	group.Go(func() { s.every(ctx, interval, s.pollSales()) })
-	group.Go(func() { s.every(ctx, interval, pollRules) })
-	group.Go(func() { s.every(ctx, sweepInterval, func(context.Context) { s.sweep() }) })
+	polling := func() time.Duration { return s.plan.Load().cfg.PollInterval }
+	sweeping := func() time.Duration { return sweepInterval }
+	group.Go(func() { s.every(ctx, polling, s.pollSales()) })
+	group.Go(func() { s.every(ctx, polling, pollRules) })
+	group.Go(func() { s.every(ctx, sweeping, func(context.Context) { s.sweep() }) })
 	group.Wait()
 }
 
-// every calls do at once and then each interval; a call that takes longer delays the next.
-func (s *Server) every(ctx context.Context, interval time.Duration, do func(context.Context)) {
-	ticker := time.NewTicker(interval)
+// every calls do at once and then each interval, which a reload may change; a call that takes longer
+// delays the next.
+func (s *Server) every(ctx context.Context, interval func() time.Duration, do func(context.Context)) {
+	current := interval()
+	ticker := time.NewTicker(current)
 	defer ticker.Stop()
 	for {
 		do(ctx)
+		if next := interval(); next != current {
+			current = next
+			ticker.Reset(current)
+		}
 		select {
 		case <-ctx.Done():
 			return

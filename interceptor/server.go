@@ -41,13 +41,15 @@ type Counter interface {
 // Server is an open interceptor: its listener is bound. It holds what lives as long as the process;
 // what the config says is in its plan.
 type Server struct {
-	plan     atomic.Pointer[plan] // loaded once a request, by handle
-	rt       *service.Runtime
-	clock    func() time.Time
-	opened   time.Time
-	listener *limitedListener
-	http     *fasthttp.Server
-	close    func() // of what Open made; nil for an injected counter
+	plan atomic.Pointer[plan] // loaded once a request, by handle
+	// reloading is held while a plan is made and installed.
+	reloading sync.Mutex
+	rt        *service.Runtime
+	clock     func() time.Time
+	opened    time.Time
+	listener  *limitedListener
+	http      *fasthttp.Server
+	close     func() // of what Open made; nil for an injected counter
 
 	refusals map[problem.Code]*refusal // read only
 	rules    *rules.Book
@@ -112,8 +114,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 		s.release()
 		return nil, err
 	}
-	s.plan.Store(first)
-	s.upstreams.Apply(cfg.Upstreams)
+	s.install(first)
 	s.prepareServer(cfg.Server)
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
@@ -123,6 +124,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	s.listener = newLimitedListener(newPatientListener(listener, rt.Log), cfg.Server.MaxConnections, s.fullAnswer)
 	s.registerHealth()
 	s.registerGauges()
+	s.registerPages()
 	s.work, s.cancelWork = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -132,7 +134,7 @@ func (s *Server) prepareState(cfg *Config) (err error) {
 	l := &cfg.Limits
 	s.refusals = newRefusals()
 	s.rules = rules.NewBook(rules.DefaultMaxRules)
-	s.sales = salestate.New(salestate.Limits{MaxAge: cfg.StateMaxAge, SoldOutFor: min(cfg.PollInterval, longestSoldOut) + salestate.VerdictFor})
+	s.sales = salestate.New(cfg.saleLimits())
 	s.hasher = ratelimit.NewHasher()
 	s.seen = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.asked = ratelimit.NewSeen(l.MaxTrackedUsers)

@@ -14,7 +14,8 @@ type QueueLimits struct {
 	MaxWait  time.Duration // whoever would wait longer is refused at once; above 0
 }
 
-func (l QueueLimits) check() error {
+// Check reports what is wrong with the limits.
+func (l QueueLimits) Check() error {
 	switch {
 	case l.Interval < 1:
 		return fmt.Errorf("ratelimit: interval must be above 0, is %s", l.Interval)
@@ -52,25 +53,21 @@ type waiter struct {
 
 // NewQueue makes an empty queue.
 func NewQueue(l QueueLimits) (*Queue, error) {
-	if err := l.check(); err != nil {
+	if err := l.Check(); err != nil {
 		return nil, err
 	}
 	return &Queue{limits: l}, nil
 }
 
-// SetLimits changes the limits, which must be right. Those who wait stay, in their order, and leave at
+// SetLimits changes the limits, to what Check passes. Those who wait stay, in their order, and leave at
 // the new pace; no longer than the new longest wait.
-func (q *Queue) SetLimits(l QueueLimits) error {
-	if err := l.check(); err != nil {
-		return err
-	}
+func (q *Queue) SetLimits(l QueueLimits) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.limits = l
 	if soonest := time.Now().Add(l.Interval); q.next.After(soonest) {
 		q.next = soonest
 	}
-	return nil
 }
 
 // Waiting is how many wait now.

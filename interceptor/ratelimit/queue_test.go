@@ -104,19 +104,22 @@ func TestQueueLimitsChangeWhileSomeWait(t *testing.T) {
 		began := time.Now()
 		go func() {
 			time.Sleep(time.Second)
-			if err := q.SetLimits(QueueLimits{Interval: time.Second, Length: 10, MaxWait: 2900 * time.Millisecond}); err != nil {
-				t.Error(err)
-			}
+			q.SetLimits(QueueLimits{Interval: time.Second, Length: 10, MaxWait: 2900 * time.Millisecond})
 		}()
 		ends := crowd(q, 5, func(int) bool { return true })
 		// At 2 and (since the new longest wait holds for them as well) no later than 2.9 s after they came.
 		if len(ends[Left]) != 2 || len(ends[TooLong]) != 3 || slices.Max(ends[TooLong]) > 3*time.Second || time.Since(began) > 3*time.Second {
 			t.Errorf("%v", ends)
 		}
-		if q.SetLimits(QueueLimits{}) == nil {
-			t.Error("no limits were accepted")
-		}
 	})
+}
+
+func TestQueueLimitsAreChecked(t *testing.T) {
+	for _, l := range []QueueLimits{{0, 1, time.Second}, {1, 0, time.Second}, {1, 1, 0}} {
+		if _, err := NewQueue(l); err == nil {
+			t.Errorf("%+v was accepted", l)
+		}
+	}
 }
 
 // Waking late costs those behind nothing.

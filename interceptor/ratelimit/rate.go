@@ -69,6 +69,11 @@ func (r Rate) UntilFull(left int64) time.Duration {
 	return time.Duration((r.Burst() - left) * r.interval)
 }
 
+// Left is how many events are left in a budget that takes so long to be full again.
+func (r Rate) Left(ahead time.Duration) int64 {
+	return max(0, (r.tolerance+r.interval-int64(ahead))/r.interval)
+}
+
 // take decides on an event at now, and gives the new due time. A budget that was spent at a slower rate
 // counts as spent at this one: nobody waits longer than the rate that holds now makes him.
 func (r Rate) take(due, now int64) (int64, Decision) {

@@ -29,7 +29,7 @@ type Limits struct {
 
 // State is the current copy. It is safe for concurrent use.
 type State struct {
-	limits  Limits
+	limits  atomic.Pointer[Limits]
 	current atomic.Pointer[snapshot]
 	offset  atomic.Int64 // counter's wall clock minus ours, milliseconds
 	timed   atomic.Bool  // offset was learnt
@@ -55,7 +55,14 @@ type drought struct {
 }
 
 // New makes a State that knows nothing yet.
-func New(limits Limits) *State { return &State{limits: limits} }
+func New(limits Limits) *State {
+	s := &State{}
+	s.SetLimits(limits)
+	return s
+}
+
+// SetLimits changes how old a state may be.
+func (s *State) SetLimits(limits Limits) { s.limits.Store(&limits) }
 
 // Apply takes an answer of SALE.LIST over, which was asked for at mono.
 func (s *State) Apply(list []sale.Info, asked int64) {
@@ -138,7 +145,7 @@ type Verdict struct {
 // Look gives the verdict on a sale at mono; wall is the counter's wall clock.
 func (s *State) Look(saleID []byte, mono, wall int64) Verdict {
 	snap := s.current.Load()
-	if snap == nil || time.Duration(mono-snap.asked) > s.limits.MaxAge {
+	if snap == nil || time.Duration(mono-snap.asked) > s.limits.Load().MaxAge {
 		return Verdict{Knowledge: Stale}
 	}
 	e := snap.sales[string(saleID)]
@@ -166,10 +173,11 @@ func (s *State) Look(saleID []byte, mono, wall int64) Verdict {
 
 // lookAtUnits refuses for want of units, on fresh knowledge only.
 func (s *State) lookAtUnits(v *Verdict, e *entry, age time.Duration, mono, wall int64) {
+	believed := s.limits.Load().SoldOutFor
 	switch {
-	case e.NothingLeft() && age <= s.limits.SoldOutFor:
+	case e.NothingLeft() && age <= believed:
 		v.Code, v.Held = problem.SoldOut, e.Held
-	case e.NoneAvailable() && e.Scheduled > 0 && wall < e.NextReleaseAt && age <= s.limits.SoldOutFor:
+	case e.NoneAvailable() && e.Scheduled > 0 && wall < e.NextReleaseAt && age <= believed:
 		v.Code, v.OpensAt = problem.NotOpen, e.NextReleaseAt
 	default:
 		if asked := e.dry.asked.Load(); asked != 0 && time.Duration(mono-(asked-1)) <= VerdictFor {

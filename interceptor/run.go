@@ -100,6 +100,8 @@ func (s *Server) registerGauges() {
 	s.figures.gauge("queued_requests", func() float64 { return float64(s.limiters.waiting()) })
 	s.figures.gauge("cached_tokens", func() float64 { return float64(s.plan.Load().tokens.Len()) })
 	s.figures.gauge("rules", func() float64 { return float64(s.rules.Len()) })
+	s.figures.gauge("strike_bans", func() float64 { return float64(s.conduct.strikes.Len()) })
+	s.figures.gauge("strike_subjects_forgotten_total", func() float64 { return float64(s.conduct.strikes.Forgotten()) })
 	s.figures.gauge("open_connections", func() float64 { return float64(s.http.GetOpenConnectionsCount()) })
 	s.figures.gauge("sale_state_age_seconds", func() float64 {
 		age, known := s.sales.Age(s.mono(s.now()))

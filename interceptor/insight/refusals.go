@@ -74,7 +74,8 @@ type Query struct {
 	Limit   int // at least 1
 }
 
-func (q *Query) takes(refusal *Refusal) bool {
+// Takes reports whether the query chooses a refusal.
+func (q *Query) Takes(refusal *Refusal) bool {
 	return (q.User == "" || q.User == refusal.User) && (q.Code == "" || q.Code == refusal.Code) &&
 		(!q.Network.IsValid() || q.Network.Contains(refusal.Address))
 }
@@ -98,7 +99,7 @@ func (r *ring) appendTo(list []Refusal, q *Query) []Refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range r.kept {
-		if q.takes(&r.kept[i]) {
+		if q.Takes(&r.kept[i]) {
 			list = append(list, r.kept[i])
 		}
 	}

@@ -5,13 +5,18 @@ package interceptor
 import (
 	"net"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"headgate.example/interceptor/strikes"
+	"headgate.example/lib/problem"
 )
 
 // The refusals that a crowd meets most must not make garbage.
 func TestCheapRefusalsAllocateNothing(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
+		c.Strikes.TooSoon.Mode = ModeShadow
 		c.LogRefusalsPerSecond = 0
 		c.PollInterval = 10_000_000_000
 		c.StateMaxAge = 60_000_000_000
@@ -23,13 +28,17 @@ func TestCheapRefusalsAllocateNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.server.sales.Apply(list, e.server.mono(e.clock.Now()))
+	rules := &strikes.Rules{TooSoon: strikes.Rule{Mode: ModeEnforce, Count: 1, Window: time.Minute, BanFor: time.Hour}}
+	e.server.conduct.strikes.StrikeUser(rules, strikes.TooSoon, "a3", e.server.mono(e.clock.Now()))
 	for name, c := range map[string]struct {
-		target, token string
+		target, token, code string
 	}{
-		"sold out":      {"/api/sales/dry/orders", e.token("a1")},
-		"too soon":      {"/api/sales/1/orders", e.token("a2")},
-		"no token":      {"/api/sales/1/orders", ""},
-		"no such route": {"/nothing", ""},
+		"sold out":      {"/api/sales/dry/orders", e.token("a1"), "sold_out"},
+		"too soon":      {"/api/sales/1/orders", e.token("a2"), "too_soon"}, // a strike each time
+		"struck out":    {"/api/sales/1/orders", e.token("a3"), "blacklisted"},
+		"no token":      {"/api/sales/1/orders", "", "unauthenticated"},
+		"malformed":     {"/api/sales/1%2f2/orders", "", "invalid_request"},
+		"no such route": {"/nothing", "", "not_found"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ctx fasthttp.RequestCtx
@@ -49,10 +58,12 @@ func TestCheapRefusalsAllocateNothing(t *testing.T) {
 				e.server.handle(&ctx)
 				return ctx.Response.StatusCode()
 			}
-			serve() // verifies the token, takes the interval
+			for range 3 { // verifies the token, takes the interval, and that of retries
+				serve()
+			}
 			if n := testing.AllocsPerRun(200, func() {
-				if status := serve(); status < 400 {
-					t.Fatalf("status %d", status)
+				if status := serve(); status < 400 || string(ctx.Response.Header.Peek(problem.HeaderCode)) != c.code {
+					t.Fatalf("status %d %s", status, ctx.Response.Body())
 				}
 			}); n != 0 {
 				t.Errorf("%v allocations", n)

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"text/tabwriter"
+
+	"headgate.example/counter/client"
+	"headgate.example/lib/sale"
 )
 
 // Ban keeps a user or an address away. Until is milliseconds since 1970; 0: for good.
@@ -21,13 +23,10 @@ type Ban struct {
 
 // BanKind tells whether a value is an address, or network of addresses, or a user.
 func BanKind(value string) string {
-	if _, err := netip.ParseAddr(value); err == nil {
-		return "address"
+	if _, err := sale.ParseNetwork(value); err == nil {
+		return client.RuleAddress
 	}
-	if _, err := netip.ParsePrefix(value); err == nil {
-		return "address"
-	}
-	return "user"
+	return client.RuleUser
 }
 
 // Ban sets a ban; an earlier one of the same value is replaced.
@@ -49,6 +48,11 @@ func (a *API) Bans(ctx context.Context) ([]Ban, error) {
 	}
 	err := a.Call(ctx, http.MethodGet, "/api/admin/bans", nil, &list)
 	return list.Bans, err
+}
+
+// SignOut voids every token of a user that was issued until now, at every edge within a moment.
+func (a *API) SignOut(ctx context.Context, user string) error {
+	return a.Call(ctx, http.MethodPost, "/api/admin/users/"+url.PathEscape(user)+"/revoke", nil, nil)
 }
 
 // WriteBans writes bans as a table for people.

@@ -69,6 +69,9 @@ func (c *Config) APIAddress() string {
 	return "http://" + reachable(c.Interceptor.Listen)
 }
 
+// AdminAddress is the admin port of a process that runs all layers.
+func (c *Config) AdminAddress() string { return reachable(c.Service.Admin) }
+
 // reachable turns an address to listen on into one to connect to.
 func reachable(listen string) string {
 	host, port, err := net.SplitHostPort(listen)

@@ -49,7 +49,7 @@ func (p *program) unbanCommand() *cobra.Command {
 	var kind string
 	cmd := &cobra.Command{
 		Use:   "unban USER|ADDRESS|NETWORK",
-		Short: "Take a ban back",
+		Short: "Take a ban back, and those that edges made of it by themselves",
 		Args:  exactly(1, "name one user id, address or network"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := p.api()
@@ -73,7 +73,7 @@ func (p *program) unbanCommand() *cobra.Command {
 func (p *program) bansCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bans",
-		Short: "List the bans that stand",
+		Short: "List the bans that operators set (see `headgate edge bans` for those of the edges)",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			api, err := p.api()
@@ -91,6 +91,27 @@ func (p *program) bansCommand() *cobra.Command {
 		},
 	}
 	return p.jsonFlag(cmd)
+}
+
+func (p *program) signoutCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "signout USER",
+		Short: "Void every token of a user, at every edge within a moment",
+		Long: "Void every token of a user that was issued until now, at every edge within a moment. It keeps nobody\n" +
+			"away: the user can sign in again. To keep him away, ban him.",
+		Args: exactly(1, "name one user id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := p.api()
+			if err != nil {
+				return err
+			}
+			if err := api.SignOut(cmd.Context(), args[0]); err != nil {
+				return fmt.Errorf("signing out %s: %w", args[0], err)
+			}
+			fmt.Fprintf(p.stdout, "signed out everywhere: %s\n", args[0])
+			return nil
+		},
+	}
 }
 
 // exactly checks the number of arguments and says what they are.

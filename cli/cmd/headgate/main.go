@@ -78,7 +78,7 @@ func (p *program) root() *cobra.Command {
 		return usage("%v; see `%s --help`", err, cmd.CommandPath())
 	})
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "config `file` (default $HEADGATE_CONFIG, else headgate.yaml in the data folder)")
-	root.AddCommand(p.devCommand(), p.initCommand(), p.saleCommand(), p.banCommand(), p.unbanCommand(), p.bansCommand(),
+	root.AddCommand(p.devCommand(), p.initCommand(), p.saleCommand(), p.banCommand(), p.unbanCommand(), p.bansCommand(), p.signoutCommand(), p.edgeCommand(),
 		p.tokenCommand(), p.auditCommand(), p.checkCommand(), p.ringCommand(), p.counterCommand())
 	return root
 }

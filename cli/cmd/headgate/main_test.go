@@ -125,6 +125,18 @@ func TestOperatorCommands(t *testing.T) {
 	on("ban", "192.0.2.7").want(t, 0, "banned: address 192.0.2.7")
 	on("ban", "198.51.100.0/24").want(t, 0, "banned: address 198.51.100.0/24")
 	on("bans").want(t, 0, "u000042", "resells", "192.0.2.7", "198.51.100.0/24", "for good")
+	on("signout", "u000042").want(t, 0, "signed out everywhere: u000042")
+	servicetest.Eventually(t, 5*time.Second, "the edge knows the bans", func() bool {
+		return strings.Contains(on("edge", "bans").out, "198.51.100.0/24")
+	})
+	on("edge", "bans", "--value", "192.0.2.7").want(t, 0, "192.0.2.7", "for good by an operator")
+	on("edge", "user", "u000042").want(t, 0, "budgets are kept by node edge-1", "BANNED until", "resells", "are void", "user_interval", "no refusal")
+	on("edge", "refusals").want(t, 0, "WHEN", "CODE")
+	on("edge", "top").want(t, 0, "USER", "ADDRESS", "REQUESTS")
+	if top := on("edge", "top", "--json"); !json.Valid([]byte(top.out)) || !strings.Contains(top.out, `"sample": 8`) {
+		t.Errorf("edge top --json: %s", top.out)
+	}
+	on("edge", "refusals", "--address", "here").want(t, 1, "must be an IP address")
 	on("unban", "u000042").want(t, 0, "not banned: user u000042")
 	on("unban", "192.0.2.7").want(t, 0)
 	on("unban", "198.51.100.0/24").want(t, 0)
@@ -147,6 +159,7 @@ func TestOperatorCommands(t *testing.T) {
 
 	stop()
 	on("sale", "list").want(t, 1, "is the system running?")
+	on("edge", "top").want(t, 1, "does not answer")
 	on("audit").want(t, 3, "unreachable")
 }
 
@@ -158,6 +171,9 @@ func TestUsage(t *testing.T) {
 	commandWith(empty, "audit").want(t, 3, "headgate.yaml")
 	commandWith(map[string]string{"HEADGATE_CONFIG": "/nowhere/x.yaml"}, "bans").want(t, 2, "/nowhere/x.yaml")
 	command("sale", "open").want(t, 2, "name one sale")
+	command("signout").want(t, 2, "name one user")
+	command("edge", "user").want(t, 2, "name one user")
+	commandWith(empty, "edge", "top").want(t, 2, "--admin")
 	command("sale", "stock", "s", "many").want(t, 2, "whole number")
 	command("sale", "create", "s", "--stock", "1", "--opens", "tomorrow").want(t, 2, "--opens", "RFC 3339")
 	command("sale", "create", "s", "--stock", "1", "--release", "10m").want(t, 2, "--release", "AT:UNITS")

@@ -34,7 +34,7 @@ func setExampleEnv(t *testing.T) (names []string) {
 // sampleFiles are all samples.
 func sampleFiles(t *testing.T) (files []string) {
 	t.Helper()
-	for _, pattern := range []string{"*.yaml", "*/*.yaml"} {
+	for _, pattern := range []string{"*.yaml", "*/*.yaml", "../examples/*/*.yaml"} {
 		found, err := filepath.Glob(filepath.Join(samples, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -54,7 +54,7 @@ func TestSamplesAreRight(t *testing.T) {
 	}
 	// Several voters, several shards, and whatever else lies there.
 	files := sampleFiles(t)
-	if least := len(Kinds()) + 4; len(files) < least {
+	if least := len(Kinds()) + 5; len(files) < least {
 		t.Errorf("only %d samples, want at least %d: %v", len(files), least, files)
 	}
 	for _, file := range files {

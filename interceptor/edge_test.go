@@ -44,6 +44,7 @@ func testConfig() Config {
 	c.Tokens.SigningKey = "t1"
 	c.TicketKeys = []auth.SymmetricKey{{ID: "k1", Secret: "ticket-secret-0123456789"}}
 	c.HopKeys = []auth.SymmetricKey{{ID: "h1", Secret: hopSecret}}
+	c.Upstreams[0].Health.Path = "" // what the shop is sent is counted
 	c.PollInterval = 10 * time.Millisecond
 	c.StateMaxAge = 3 * time.Second
 	c.Limits.MaxTrackedUsers = 100_000

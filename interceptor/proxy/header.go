@@ -43,17 +43,18 @@ func Forwardable(name string) bool {
 // CopyRequestHeaders passes the allowed headers of a request on, and the route's own. Headers that the
 // request's Connection header nominates are dropped.
 func CopyRequestHeaders(dst, src *fasthttp.RequestHeader, extra []string) {
+	EachRequestHeader(src, extra, func(name string, value []byte) { dst.SetBytesV(name, value) })
+}
+
+// EachRequestHeader calls pass with each header that CopyRequestHeaders passes on.
+func EachRequestHeader(src *fasthttp.RequestHeader, extra []string, pass func(name string, value []byte)) {
 	nominated := src.Peek("Connection")
-	pass := func(name string) {
-		if value := src.Peek(name); len(value) > 0 && !nominates(nominated, name) {
-			dst.SetBytesV(name, value)
+	for _, list := range [...][]string{requestHeaders[:], extra} {
+		for _, name := range list {
+			if value := src.Peek(name); len(value) > 0 && !nominates(nominated, name) {
+				pass(name, value)
+			}
 		}
-	}
-	for _, name := range requestHeaders {
-		pass(name)
-	}
-	for _, name := range extra {
-		pass(name)
 	}
 }
 

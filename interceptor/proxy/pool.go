@@ -120,7 +120,7 @@ func (u *Upstream) choose(c *chosen, tried []*backend) {
 			c.crowded = true
 		case state == well && (c.best == nil || b.load() < c.best.load()):
 			c.best = b
-		case state == isFull:
+		case state == isFull, state == unsure && b.full.marked && b.full.busy:
 			c.full = true
 		case state == refuses:
 			c.refuses = true
@@ -131,7 +131,8 @@ func (u *Upstream) choose(c *chosen, tried []*backend) {
 	}
 }
 
-// refusal says why nothing was chosen, and until when.
+// refusal says why nothing was chosen, and until when. An address that is in doubt counts as away,
+// unless it said that it is full.
 func (c *chosen) refusal() (Verdict, time.Duration) {
 	var wait time.Duration
 	if !c.soonest.IsZero() {

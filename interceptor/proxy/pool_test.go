@@ -246,7 +246,7 @@ func TestAFullAddressIsSparedAndThenTriedByOneOrder(t *testing.T) {
 			}
 			time.Sleep(3 * time.Second)
 			a := u.admitted(t)
-			u.refused(t, Away, 0, 0)
+			u.refused(t, verdict, 0, 0)
 			a.End() // nothing was left to sell
 			a = u.admitted(t)
 			p, err := u.acquire(&call{lane: Orders, admission: &a}, time.Now().Add(time.Second))
@@ -254,7 +254,7 @@ func TestAFullAddressIsSparedAndThenTriedByOneOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 			a.End()
-			u.refused(t, Away, 0, 0)
+			u.refused(t, verdict, 0, 0)
 			u.finish(p, Orders, o, 0)
 			u.refused(t, verdict, time.Second, time.Second)
 			u.finish(insisting, Orders, outcomeOK, 0)
@@ -311,7 +311,7 @@ func TestAHealthCheckTellsThatNoOrdersAreTaken(t *testing.T) {
 			}
 			u.noteCheck(b, checkResult{})
 			a := u.admitted(t)
-			u.refused(t, Away, 0, 0) // its word alone does not let the crowd in
+			u.refused(t, verdict, 0, 0) // its word alone does not let the crowd in
 			a.End()
 			u.run(t, Orders, outcomeOK, 1)
 			u.admitted(t)

@@ -16,16 +16,25 @@ import (
 // handle serves one request. It is the outermost handler.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	defer s.contain(ctx)
+	if s.opensLink(ctx) {
+		return
+	}
 	x := s.exchanges.Get().(*exchange) //nolint:forcetypeassert // nothing else is put
-	x.ctx, x.plan = ctx, s.plan.Load()
+	x.ctx = ctx
+	s.begin(x)
 	defer s.finish(x)
+	x.address, x.https = x.plan.clientAddress(ctx)
+	s.runChain(x)
+}
+
+// begin gives an exchange its plan, times and name.
+func (s *Server) begin(x *exchange) {
+	x.plan = s.plan.Load()
 	x.began = s.now()
 	x.mono = s.mono(x.began)
 	x.wall = s.sales.Wall(x.began.UnixMilli())
 	x.number = s.requests.Add(1)
 	x.nameRequest(s.process, x.number)
-	x.address, x.https = x.plan.clientAddress(ctx)
-	s.runChain(x)
 }
 
 // contain is the last resort against panics, which finish itself may cause: fasthttp would end the process.
@@ -47,6 +56,10 @@ func (s *Server) notePanic(request string, fault any) {
 // finish answers what was refused, counts and logs. A panic of a stage ends here, as a refusal.
 func (s *Server) finish(x *exchange) {
 	fault := recover()
+	if fault == nil && x.suspended {
+		return
+	}
+	x.section.Leave()
 	x.admission.End()
 	if x.pressing {
 		s.pressing.Leave(x.pressKey)
@@ -68,7 +81,8 @@ func (s *Server) finish(x *exchange) {
 	}
 	resp.Header.SetCanonical(headerRequestID, x.id[:])
 	x.writeQuotas()
-	if s.draining.Load() {
+	s.tellOwner(x)
+	if s.draining.Load() && x.hop == nil {
 		x.ctx.SetConnectionClose()
 	}
 	figures := s.figures.none
@@ -79,6 +93,9 @@ func (s *Server) finish(x *exchange) {
 	s.figures.count(figures, x.code, status)
 	s.note(x)
 	s.log.write(x, status, s.clock)
+	if x.hop != nil {
+		x.hop.code = x.code
+	}
 	x.reset()
 	s.exchanges.Put(x)
 }

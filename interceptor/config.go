@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"headgate.example/counter/client"
+	"headgate.example/interceptor/peers"
 	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/strikes"
 	"headgate.example/lib/auth"
@@ -19,8 +20,15 @@ type Config struct {
 	Listen string `yaml:"listen"`
 	// Self is this node's name among Peers. Default "edge-1".
 	Self string `yaml:"self"`
-	// Peers are all interceptors. Default and, for now, always: this node only.
-	Peers []Peer `yaml:"peers"`
+	// Peers are all interceptors, this one included; the same list on each. More may be listed than are
+	// running: users are spread over those that live. Default: this node only.
+	Peers []peers.Peer `yaml:"peers"`
+	// Sharding bounds what interceptors do among themselves.
+	Sharding peers.Config `yaml:"sharding"`
+	// UserHashSecret keys the hash that spreads users over interceptors; the same on each, at least 16
+	// bytes. While it changes from node to node, users have two owners. Default: derived from the first of
+	// hop_keys; set it before changing that one.
+	UserHashSecret config.Secret `yaml:"user_hash_secret"`
 	// Tokens are the keys of buyers' tokens. The interceptor signs none.
 	Tokens auth.TokenConfig `yaml:"tokens"`
 	// TicketKeys sign and verify tickets; shared with upstream and consumer.
@@ -52,12 +60,6 @@ type Config struct {
 	Server            Listener `yaml:"server"`
 	// LogRefusalsPerSecond bounds the refusals that are written to the access log. Default 10.
 	LogRefusalsPerSecond int `yaml:"log_refusals_per_second"`
-}
-
-// Peer is one interceptor.
-type Peer struct {
-	Name    string `yaml:"name"`
-	Address string `yaml:"address"` // host:port that other interceptors reach it at
 }
 
 // The modes of a stage.
@@ -102,10 +104,11 @@ func DefaultConfig() Config {
 		Service:           svc,
 		Listen:            "127.0.0.1:8080",
 		Self:              "edge-1",
-		Peers:             []Peer{{Name: "edge-1", Address: "127.0.0.1:8080"}},
+		Peers:             []peers.Peer{{Name: "edge-1", Address: "127.0.0.1:8080"}},
+		Sharding:          peers.DefaultConfig(),
 		Tokens:            auth.DefaultTokenConfig(),
 		Counter:           client.DefaultConfig(),
-		Upstreams:         []proxy.Config{proxy.DefaultConfig("backend", "127.0.0.1:8090")},
+		Upstreams:         []proxy.Config{ownBackend("127.0.0.1:8090")},
 		Routes:            DefaultRoutes(),
 		Stages:            map[string]Stage{},
 		PollInterval:      250 * time.Millisecond,
@@ -119,6 +122,21 @@ func DefaultConfig() Config {
 		},
 		LogRefusalsPerSecond: 10,
 	}
+}
+
+// ownBackend is the backend that comes with Headgate as an upstream.
+func ownBackend(address string) proxy.Config {
+	c := proxy.DefaultConfig("backend", address)
+	c.Health.Path = "/healthz"
+	return c
+}
+
+// userHashSecret is UserHashSecret or what stands for it.
+func (c *Config) userHashSecret() string {
+	if c.UserHashSecret != "" || len(c.HopKeys) == 0 {
+		return c.UserHashSecret.Reveal()
+	}
+	return c.HopKeys[0].Secret.Reveal()
 }
 
 // trustedPrefixes parses TrustedProxies.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"headgate.example/hashring"
+	"headgate.example/interceptor/peers"
 	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/rules"
 	"headgate.example/lib/auth"
@@ -51,34 +51,11 @@ func (c *Config) Validate(p *config.Problems) {
 }
 
 func (c *Config) validatePeers(p *config.Problems) {
-	named := false
-	for i, peer := range c.Peers {
-		at := p.In("peers" + index(i))
-		named = named || peer.Name == c.Self
-		if peer.Name == "" {
-			at.Addf("name", "must not be empty")
-		}
-		if err := service.CheckAddress(peer.Address); err != nil {
-			at.Addf("address", "%v", err)
-		}
+	peers.ValidatePeers(p, c.Self, c.Peers)
+	c.Sharding.Validate(p.In("sharding"))
+	if n := len(c.UserHashSecret.Reveal()); n != 0 && n < auth.MinSymmetricSecretBytes {
+		p.Addf("user_hash_secret", "must be at least %d bytes, or left out, is %d", auth.MinSymmetricSecretBytes, n)
 	}
-	switch {
-	case !named:
-		p.Addf("self", "%q is not the name of one of the peers", c.Self)
-	case len(c.Peers) > 1:
-		p.Addf("peers", "this version serves with one node: name %q only", c.Self)
-	}
-	if _, err := hashring.New(c.peerNames(), hashring.DefaultParams()); err != nil && named {
-		p.Addf("peers", "%v", err)
-	}
-}
-
-func (c *Config) peerNames() []string {
-	names := make([]string, len(c.Peers))
-	for i := range c.Peers {
-		names[i] = c.Peers[i].Name
-	}
-	return names
 }
 
 func (c *Config) validateRoutes(p *config.Problems) {

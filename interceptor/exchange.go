@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"headgate.example/interceptor/coordinator"
+	"headgate.example/interceptor/peers"
 	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/strikes"
 	"headgate.example/interceptor/tokens"
@@ -37,6 +38,14 @@ type exchange struct {
 	address   netip.Addr
 	https     bool // a trusted proxy said so
 
+	key       uint64        // of the user, with an identity
+	since     int64         // since when this node remembers who ordered, counter's clock, ms; 0: not asked yet
+	owner     *peers.Owner  // that served it by a hop; nil: this node
+	section   peers.Section // left once the user's budgets were taken from
+	hop       *hopCall      // that brought the request; nil: a buyer did
+	next      int           // the stage at which the chain goes on
+	suspended bool          // the chain stands still before next, which would wait
+
 	identity  *tokens.Identity // nil without a valid token
 	form      orderForm
 	retry     bool            // may be a retry: local marks do not apply
@@ -61,7 +70,8 @@ type exchange struct {
 	order   sale.OrderID
 	cause   error
 
-	buf []byte // scratch
+	buf   []byte // scratch
+	frame []byte // of a hop
 }
 
 // orderForm is what a press of the buy button says.
@@ -73,7 +83,7 @@ type orderForm struct {
 }
 
 // reset forgets the request.
-func (x *exchange) reset() { *x = exchange{buf: x.buf[:0]} }
+func (x *exchange) reset() { *x = exchange{buf: x.buf[:0], frame: x.frame[:0]} }
 
 // refuse notes a refusal; the text must be safe to show. It always gives true.
 func (x *exchange) refuse(s *Server, code problem.Code, detail string) bool {

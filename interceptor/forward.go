@@ -202,9 +202,9 @@ func (s *Server) reserve(x *exchange) bool {
 	switch now := s.sales.Wall(s.now().UnixMilli()); {
 	case a.Reserved:
 		s.seen.Add(x.pressKey, now)
-		s.asked.Drop(x.pressKey) // what it refused before says nothing of this order
+		s.asked.Drop(askedKey(x.pressKey, x.since)) // what it refused before says nothing of this order
 	case a.CounterSaid && a.Code != problem.LimitReached: // which says that there are orders, under other keys
-		s.asked.Add(x.pressKey, now)
+		s.asked.Add(askedKey(x.pressKey, x.since), now)
 	}
 	switch {
 	case a.Accepted && x.route.Order.ShopAnswer && forwarder.fate == coordinator.Taken:

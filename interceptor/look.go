@@ -22,13 +22,15 @@ const (
 
 // registerPages adds what operators ask of this node to the admin port.
 func (s *Server) registerPages() {
-	for path, look := range map[string]func(*http.Request) (any, *problem.Problem){
-		"/edge/user":     s.lookAtUser,
-		"/edge/refusals": s.lookAtRefusals,
-		"/edge/top":      s.lookAtTop,
-		"/edge/bans":     s.lookAtBans,
+	for pattern, look := range map[string]func(*http.Request) (any, *problem.Problem){
+		"GET /edge/ring":     s.lookAtRing,
+		"POST /edge/drain":   s.drainNow,
+		"GET /edge/user":     s.lookAtUser,
+		"GET /edge/refusals": s.lookAtRefusals,
+		"GET /edge/top":      s.lookAtTop,
+		"GET /edge/bans":     s.lookAtBans,
 	} {
-		s.rt.Pages.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+		s.rt.Pages.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			view, wrong := look(r)
 			if wrong != nil {
 				wrong.WriteHTTP(w)
@@ -68,7 +70,7 @@ func (s *Server) lookAtUser(r *http.Request) (any, *problem.Problem) {
 	}
 	p := s.plan.Load()
 	wall, mono := s.moment()
-	view := UserView{Node: p.cfg.Self, User: user, Owner: p.ring.Owner(user), Bans: s.bansOfUser(user, wall, mono), RevokedBefore: s.rules.RevokedBefore(user),
+	view := UserView{Node: p.cfg.Self, User: user, Owner: s.peers.OwnerName(s.hasher.User(user)), Bans: s.bansOfUser(user, wall, mono), RevokedBefore: s.rules.RevokedBefore(user),
 		Budgets: s.budgetsOf(p, user, mono), Refusals: []RefusalView{}}
 	for _, reason := range s.conduct.refusals.OfUser(user) {
 		view.Refusals = append(view.Refusals, s.refusalView(&reason.Last, reason.Times))

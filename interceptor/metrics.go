@@ -23,6 +23,7 @@ type figures struct {
 	panics     *metrics.Counter
 	pollErrors *metrics.Counter
 	untracked  *metrics.Counter
+	hops       hopFigures
 }
 
 // routeFigures are the answers of one route by code. Counters are made when first needed.
@@ -45,10 +46,11 @@ func newFigures(set *metrics.Set) *figures {
 		pollErrors: set.NewCounter(metricPrefix + "poll_errors_total"),
 		untracked:  set.NewCounter(metricPrefix + "untracked_address_requests_total"),
 	}
+	f.hops = newHopFigures(set)
 	for _, code := range problem.Codes() {
 		f.label(string(code))
 	}
-	for _, label := range []string{labelAccepted, "1xx", "2xx", "3xx", "4xx", "5xx"} {
+	for _, label := range []string{labelAccepted, labelMoved, "1xx", "2xx", "3xx", "4xx", "5xx"} {
 		f.label(label)
 	}
 	f.none = f.route(noRoute)

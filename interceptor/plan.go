@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"headgate.example/hashring"
 	"headgate.example/interceptor/coordinator"
 	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/route"
@@ -37,7 +36,6 @@ type plan struct {
 	tickets     *auth.Keyring
 	hops        *auth.Keyring
 	coordinator *coordinator.Coordinator
-	ring        *hashring.Ring
 }
 
 // boundRoute is a route with what belongs to it.
@@ -63,10 +61,6 @@ func (s *Server) newPlan(cfg Config) (*plan, error) {
 	}
 	if err := p.prepareRoutes(s); err != nil {
 		return nil, err
-	}
-	var err error
-	if p.ring, err = hashring.New(cfg.peerNames(), hashring.DefaultParams()); err != nil {
-		return nil, fmt.Errorf("peers: %w", err)
 	}
 	if err := p.prepareLimits(s); err != nil {
 		return nil, err

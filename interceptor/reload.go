@@ -18,7 +18,7 @@ var _ service.Reloadable[Config] = (*Server)(nil)
 // The fields that cannot be changed while the program runs, with all that is in them, and those in them
 // that can nevertheless. Read only.
 var (
-	fixedFields = []string{"service", "listen", "self", "counter", "server"}
+	fixedFields = []string{"service", "listen", "self", "peers", "sharding", "user_hash_secret", "counter", "server"}
 	freeFields  = []string{"server.drain_grace"}
 )
 

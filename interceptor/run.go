@@ -22,8 +22,12 @@ func (s *Server) Run(ctx context.Context) error {
 	pollRules(ctx)
 	group.Go(func() { s.poll(pollCtx, pollRules) })
 	group.Go(func() { s.upstreams.Run(pollCtx) })
+	peersCtx, stopPeers := context.WithCancel(context.Background())
+	defer stopPeers()
+	group.Go(func() { s.peers.Run(peersCtx) })
 	served := make(chan error, 1)
 	group.Go(func() { served <- s.http.Serve(s.listener) })
+	s.awaitPeers(ctx)
 	s.rt.Health.SetReady(true)
 	s.rt.Log.Info("serving", "address", s.Addr())
 
@@ -38,19 +42,22 @@ func (s *Server) Run(ctx context.Context) error {
 	// Sale state and rules are kept fresh to the end: requests are decided by them until then.
 	stopPolling()
 	s.cancelWork()
+	stopPeers() // after the last request, which may have needed them
 	group.Wait()
+	s.hopWork.Wait()
 	s.listener.wait()
 	s.release()
 	return err
 }
 
-// drain stops in this order: health turns red, so that no balancer sends new connections; requests are
-// still taken for the grace, each answered with Connection: close; then the listener closes and what
-// is under way finishes, for drain_for at most; the counter and upstreams go last, since purchases use
-// them.
+// drain stops in this order: health turns red, so that no balancer sends new connections; the node leaves the
+// ring and hands its users' budgets over; requests are still taken for the grace, each answered with
+// Connection: close, and hop to their new owners; then the listener closes and what is under way finishes,
+// for drain_for at most; the counter, upstreams and peers go last, since purchases use them.
 func (s *Server) drain(served <-chan error) error {
 	s.rt.Health.SetDraining()
 	s.draining.Store(true)
+	s.leaveRing()
 	if grace := s.plan.Load().cfg.Server.DrainGrace; grace > 0 {
 		timer := time.NewTimer(grace)
 		defer timer.Stop()

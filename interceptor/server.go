@@ -16,10 +16,13 @@ import (
 
 	"headgate.example/counter/client"
 	"headgate.example/interceptor/coordinator"
+	"headgate.example/interceptor/peers"
 	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/ratelimit"
 	"headgate.example/interceptor/rules"
 	"headgate.example/interceptor/salestate"
+	"headgate.example/interceptor/tokens"
+	"headgate.example/interceptor/userkey"
 	"headgate.example/lib/problem"
 	"headgate.example/lib/service"
 )
@@ -61,11 +64,16 @@ type Server struct {
 	limiters *limiters
 	conduct  *conduct
 	newSales *rate.Limiter
-	hasher   ratelimit.Hasher
+	hasher   userkey.Hasher
 	pressing ratelimit.InFlight
 	polling  ratelimit.InFlight // long polls by user
 	seen     *ratelimit.Seen
 	asked    *ratelimit.Seen // users whom the counter has refused in a sale that is older than this node
+
+	peers      *peers.Set
+	vouchedFor [vouchedEntries]atomic.Pointer[tokens.Identity] // identities that came with hops
+	hopCalls   sync.Pool
+	hopWork    sync.WaitGroup // hops that wait for something
 
 	figures   *figures
 	log       *accessLog
@@ -95,6 +103,7 @@ func WithCounter(c Counter) Option {
 func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*Server, error) {
 	s := &Server{rt: rt, clock: time.Now}
 	s.exchanges.New = func() any { return &exchange{} }
+	s.hopCalls.New = newHopCall
 	_, _ = rand.Read(s.process[:]) // never fails
 	for _, option := range opts {
 		option(s)
@@ -115,6 +124,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 		return nil, err
 	}
 	s.install(first)
+	s.preparePeers(&cfg)
 	s.prepareServer(cfg.Server)
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
@@ -125,6 +135,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	s.registerHealth()
 	s.registerGauges()
 	s.registerPages()
+	s.registerRing()
 	s.work, s.cancelWork = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -135,7 +146,7 @@ func (s *Server) prepareState(cfg *Config) (err error) {
 	s.refusals = newRefusals()
 	s.rules = rules.NewBook(rules.DefaultMaxRules)
 	s.sales = salestate.New(cfg.saleLimits())
-	s.hasher = ratelimit.NewHasher()
+	s.hasher = userkey.New([]byte(cfg.userHashSecret()))
 	s.seen = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.asked = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.newSales = rate.NewLimiter(newSalesPerSecond, newSalesPerSecond)

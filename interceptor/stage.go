@@ -41,6 +41,8 @@ var (
 type stage struct {
 	name     string
 	run      func(x *exchange) bool
+	entry    bool // run where the request came in, and not again after a hop
+	waits    bool // may wait, or take long: the user's budgets were taken from before
 	shadow   bool
 	refusals *metrics.Counter
 }
@@ -49,11 +51,11 @@ type stage struct {
 func (s *Server) newChain(modes map[string]Stage) (chain []stage) {
 	for _, st := range []stage{
 		{name: stageRoute, run: s.findRoute},
-		{name: stageNodeBucket, run: s.takeFromNode},
-		{name: stageAddress, run: s.takeFromAddress},
-		{name: stageToken, run: s.checkToken},
-		{name: stageRoles, run: s.checkRoles},
-		{name: stageBlacklist, run: s.checkBlacklist},
+		{name: stageNodeBucket, run: s.takeFromNode, entry: true},
+		{name: stageAddress, run: s.takeFromAddress, entry: true},
+		{name: stageToken, run: s.checkToken, entry: true},
+		{name: stageRoles, run: s.checkRoles, entry: true},
+		{name: stageBlacklist, run: s.checkBlacklist, entry: true},
 		{name: stageOrderForm, run: s.readOrderForm},
 		{name: stageSaleState, run: s.checkSaleState},
 		{name: stageOwner, run: s.checkOwner},
@@ -62,9 +64,9 @@ func (s *Server) newChain(modes map[string]Stage) (chain []stage) {
 		{name: stageUserInterval, run: s.takeInterval},
 		{name: stageUserBucket, run: s.takeCalls},
 		{name: stageRouteBucket, run: s.takeFromRoute},
-		{name: stageRouteQueue, run: s.waitInQueue},
-		{name: stageReserve, run: s.reserve},
-		{name: stageForward, run: s.forward},
+		{name: stageRouteQueue, run: s.waitInQueue, waits: true},
+		{name: stageReserve, run: s.reserve, waits: true},
+		{name: stageForward, run: s.forward, waits: true},
 	} {
 		mode := ModeEnforce
 		if set, ok := modes[st.name]; ok {
@@ -80,13 +82,27 @@ func (s *Server) newChain(modes map[string]Stage) (chain []stage) {
 	return chain
 }
 
-// runChain passes the exchange through the stages until one ends it.
+// runChain passes the exchange through the stages until one ends it, or it has to wait and may not.
 func (s *Server) runChain(x *exchange) {
 	chain := x.plan.chain
-	for i := range chain {
-		st := &chain[i]
+	x.suspended = false
+	for ; x.next < len(chain); x.next++ {
+		st := &chain[x.next]
+		if st.entry && x.hop != nil {
+			continue
+		}
+		if st.waits {
+			x.section.Leave()
+			if x.hop != nil && x.hop.inline {
+				x.suspended = true
+				return
+			}
+		}
 		if !st.run(x) {
 			continue
+		}
+		if x.suspended {
+			return
 		}
 		if x.problem.Code != "" {
 			st.refusals.Inc()

@@ -83,7 +83,7 @@ func (s *Server) takeCalls(x *exchange) bool {
 		return true
 	}
 	if x.route.kind == KindLongPoll {
-		x.polling, x.pressKey = true, s.hasher.User(x.identity.User)
+		x.polling, x.pressKey = true, x.key
 		if s.polling.Enter(x.pressKey) >= maxUserPolls {
 			return x.refuse(s, problem.RateLimited, "Too many of your requests wait for an answer.")
 		}
@@ -96,7 +96,7 @@ func (s *Server) takeFromUser(x *exchange, kind int, code problem.Code) bool {
 	if l == nil {
 		return false
 	}
-	switch d := s.limiters.users.Take(s.hasher.User(x.identity.User), kind, l.rate, x.mono); d.Verdict {
+	switch d := s.limiters.users.Take(x.key, kind, l.rate, x.mono); d.Verdict {
 	case ratelimit.Refused:
 		x.tell(l, 0)
 		return x.exceed(s, l, code, d.Wait, "")

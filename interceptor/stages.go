@@ -78,7 +78,7 @@ func (s *Server) checkToken(x *exchange) bool {
 	if !s.rules.Known() && (len(x.route.Roles) > 0 || !x.isRead()) {
 		return x.refuse(s, problem.Unavailable, "It is not known at the moment which sign-ins are revoked.")
 	}
-	x.identity = identity
+	x.identity, x.key = identity, s.hasher.User(identity.User)
 	return false
 }
 
@@ -241,7 +241,10 @@ func (s *Server) checkSaleState(x *exchange) bool {
 	case v.Knowledge == salestate.Missing:
 		// No 404: the sale may have been opened since the last fetch.
 		return x.refuse(s, problem.Unavailable, "This sale is not known here, or not yet.")
-	case v.Code == "" || x.beside || s.mayHaveOrdered(x, v.Since):
+	case v.Code == "" || x.beside:
+		return false
+	case v.Code == problem.NotOpen && x.wall < v.Since: // nobody can have ordered yet
+	case !x.ownerHere(s) || s.mayHaveOrdered(x, v.Since): // only the owner knows whether the user has
 		return false
 	}
 	x.refuse(s, v.Code, "")
@@ -254,20 +257,13 @@ func (s *Server) checkSaleState(x *exchange) bool {
 }
 
 // mayHaveOrdered reports whether the user may have an order in this sale without this node knowing: the
-// sale is older than what the node remembers, which forgets when it restarts and when more than
-// max_tracked_users/2 others have ordered, and the counter has not refused the user since. A local
-// refusal would then be false, so that the counter is asked, once.
-func (s *Server) mayHaveOrdered(x *exchange, since int64) bool {
+// sale is older than what the node remembers, which forgets when it restarts, when an owner dies whose users
+// it takes over, and when more than max_tracked_users/2 others have ordered, and the counter has not refused
+// the user since. A local refusal would then be false, so that the counter is asked, once.
+func (s *Server) mayHaveOrdered(x *exchange, sale int64) bool {
 	until, forgot := s.seen.ForgotUntil(x.pressKey)
-	return (since < s.sales.Wall(s.opened.UnixMilli()) || forgot && since <= until) && !s.asked.Has(x.pressKey)
-}
-
-// checkOwner makes sure that the user's state is kept here.
-func (s *Server) checkOwner(x *exchange) bool {
-	if x.identity == nil || x.plan.ring.Owner(x.identity.User) == x.plan.cfg.Self {
-		return false
-	}
-	return x.refuse(s, problem.Unavailable, "This node does not serve you at the moment.")
+	since := s.peers.Since(x.key)
+	return (sale < since || forgot && sale <= until) && !s.asked.Has(askedKey(x.pressKey, since))
 }
 
 // checkBackpressure holds new orders off, before anything is reserved for them, while no address of the

@@ -124,7 +124,8 @@ func (c *cluster) start(name string) *node {
 	cfg := DefaultConfig()
 	cfg.PingInterval = 50 * time.Millisecond
 	n := &node{t: c.t, cluster: c, counts: &counts{used: map[uint64]int64{}}, listener: l}
-	n.Set = New(Options{Self: name, Peers: c.peers, Config: cfg, Careful: 100 * time.Millisecond, Keys: testKeys(c.t), Clock: time.Now,
+	keys := testKeys(c.t)
+	n.Set = New(Options{Self: name, Peers: c.peers, Config: cfg, Careful: 100 * time.Millisecond, Keys: func() *auth.Keyring { return keys }, Clock: time.Now,
 		Wall: time.Time.UnixMilli, ConfigHash: func() string { return "same" }, Stores: []Store{n.counts},
 		Log: c.log.With("node", name)})
 	n.SetHandler(n)

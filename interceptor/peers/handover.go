@@ -95,7 +95,11 @@ func (s *Set) deliver(ctx context.Context, job giftJob) {
 		}
 	}
 	sent, failed := 0, 0
+	forgotten := s.forgotten()
 	for _, d := range list {
+		for i := range d.gift.parts {
+			d.gift.parts[i].since = max(d.gift.parts[i].since, forgotten)
+		}
 		if d.failed = d.failed || !s.sendChunk(d.gift.to, lastChunk(job.epoch, job.again, d.gift.parts)); d.failed {
 			failed++
 			s.keep(d.gift.parts)

@@ -121,11 +121,12 @@ func (s *Set) Accept(query, from, signature string) (Consent, error) {
 	if query != "to="+s.self || s.peer(from) == nil {
 		return Consent{}, errStranger
 	}
-	if err := s.keys.VerifyHop(signature, opening(from, s.self), now); err != nil {
+	keys := s.keys()
+	if err := keys.VerifyHop(signature, opening(from, s.self), now); err != nil {
 		return Consent{}, err
 	}
-	c := Consent{From: from, Signature: s.keys.SignHop(consent(from, s.self, signature), now)}
+	c := Consent{From: from, Signature: keys.SignHop(consent(from, s.self, signature), now)}
 	var err error
-	c.receive, c.send, err = sessionKeys(s.keys, signature, c.Signature)
+	c.receive, c.send, err = sessionKeys(keys, signature, c.Signature)
 	return c, err
 }

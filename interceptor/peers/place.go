@@ -36,6 +36,28 @@ type Owner = member
 // Name is the edge's name in the config.
 func (m *member) Name() string { return m.name }
 
+// OwnerName is the name of Owner; "" when there is none.
+func (p Place) OwnerName() string {
+	if p.Owner == nil {
+		return ""
+	}
+	return p.Owner.name
+}
+
+// Owns reports whether this node owns a key and knows what there is to know of it. That may change at once:
+// Enter decides.
+func (s *Set) Owns(key uint64) bool {
+	return s.alone || s.view.Load().parts[partitionOf(key)].state == partReady
+}
+
+// Since is Place.Since of a key that this node owns.
+func (s *Set) Since(key uint64) int64 {
+	if s.alone {
+		return s.opened
+	}
+	return s.view.Load().parts[partitionOf(key)].since
+}
+
 // Enter gives the place of a key. With Here it also enters a section, which the caller leaves as soon as it
 // has taken from the key's budgets. It does not allocate.
 func (s *Set) Enter(key uint64, now time.Time) (Place, Section) {

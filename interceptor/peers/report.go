@@ -82,6 +82,16 @@ func (s *Set) Report() Report {
 	return r
 }
 
+// ConfigHash is this node's own.
+func (r *Report) ConfigHash() string {
+	for i := range r.Members {
+		if r.Members[i].Name == r.Self {
+			return r.Members[i].ConfigHash
+		}
+	}
+	return ""
+}
+
 // report is one member's part, with the Set's lock held.
 func (m *member) report(now time.Time, share float64) MemberReport {
 	r := MemberReport{Name: m.name, Address: m.address, State: StateDead, Share: share}

@@ -26,13 +26,16 @@ type Options struct {
 	Self       string
 	Peers      []Peer // with this node
 	Config     Config
-	Careful    time.Duration // see Config.CarefulFor
-	Keys       *auth.Keyring // of hops
+	Careful    time.Duration        // see Config.CarefulFor
+	Keys       func() *auth.Keyring // of hops
 	Clock      func() time.Time
 	Wall       func(time.Time) int64 // the counter's clock for a moment, ms
 	ConfigHash func() string         // shown to peers, so that differing ones stand out
 	Stores     []Store               // what is handed over; the same on all nodes
-	Log        *slog.Logger
+	// Forgotten is the time, as Place.Since, up to which orders were remembered here and may be forgotten;
+	// nil: none ever is.
+	Forgotten func() int64
+	Log       *slog.Logger
 	// Dial opens a connection to a peer; nil: TCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
@@ -44,11 +47,12 @@ type Set struct {
 	cfg        Config
 	self       string
 	careful    time.Duration
-	keys       *auth.Keyring
+	keys       func() *auth.Keyring
 	clock      func() time.Time
 	wall       func(time.Time) int64
 	configHash func() string
 	stores     []Store
+	forgotten  func() int64
 	log        *slog.Logger
 	dial       func(ctx context.Context, address string) (net.Conn, error)
 	handler    Handler
@@ -92,8 +96,11 @@ type Figures struct {
 // have to wait.
 func New(o Options) *Set {
 	s := &Set{
-		cfg: o.Config, self: o.Self, careful: o.Careful, keys: o.Keys, clock: o.Clock, wall: o.Wall, configHash: o.ConfigHash, stores: o.Stores,
+		cfg: o.Config, self: o.Self, careful: o.Careful, keys: o.Keys, clock: o.Clock, wall: o.Wall, configHash: o.ConfigHash, stores: o.Stores, forgotten: o.Forgotten,
 		log: o.Log, dial: o.Dial, inbounds: map[*inbound]struct{}{}, gifts: make(chan giftJob, 64), settled: make(chan struct{}),
+	}
+	if s.forgotten == nil {
+		s.forgotten = func() int64 { return 0 }
 	}
 	if s.dial == nil {
 		s.dial = func(ctx context.Context, address string) (net.Conn, error) {

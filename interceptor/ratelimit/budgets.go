@@ -2,7 +2,6 @@ package ratelimit
 
 import (
 	"fmt"
-	"math/bits"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,21 +10,10 @@ import (
 // MaxKinds bounds the budgets of one key.
 const MaxKinds = 4
 
-const (
-	shardCount = 256 // a power of two
-	minCells   = 8   // records of the smallest table
-)
-
-// A table is at most 4/5 full and grows by a quarter, so that between 64 and 80 % of it are in use while
-// it grows; one that is used to less than a quarter after a sweep is made smaller.
-const (
-	fullNumerator, fullDenominator = 4, 5
-	growthDenominator              = 4
-	sparseDenominator              = 4
-)
+const shardCount = 256 // a power of two
 
 // sweepEvery is the least time between two sweeps of one shard that new keys cause, in nanoseconds: a
-// table full of busy keys must not be searched by each new one.
+// shard full of busy keys must not be searched by each new one.
 const sweepEvery = int64(50 * time.Millisecond)
 
 // Budgets keeps a few budgets a key, such as those of one user, each a due time. A key takes one word
@@ -43,14 +31,12 @@ type Budgets struct {
 	shards  [shardCount]budgetShard
 }
 
-// budgetShard is an open-addressing table with linear probing. A record is its key, never 0, and its
-// due times.
+// budgetShard holds records of a key and its due times.
 type budgetShard struct {
-	mu    sync.Mutex
-	words []int64 // records of 1+kinds words; the first is the key, 0: free
-	used  int
-	swept int64 // when makeRoom last searched it
-	_     [16]byte
+	mu sync.Mutex
+	table
+	swept int64 // when a new key last had it searched for refilled ones
+	_     [8]byte
 }
 
 // NewBudgets makes room for maxKeys keys with 1 to MaxKinds budgets each.
@@ -95,7 +81,7 @@ func (b *Budgets) Take(key uint64, kind int, r Rate, now int64) Decision {
 	}
 	defer s.mu.Unlock()
 	if at < 0 {
-		at = s.insert(word, b.stride())
+		at = b.insert(s, word, now)
 	}
 	due, decision := r.take(s.words[at+1+kind], now)
 	s.words[at+1+kind] = due
@@ -109,6 +95,16 @@ func (b *Budgets) reserve() bool {
 	}
 	b.keys.Add(-1)
 	return false
+}
+
+// insert adds a record. Before its table grows, whatever has refilled is dropped, so that memory follows
+// the keys that matter and not those that came since the last Sweep. It is called with the shard's lock.
+func (b *Budgets) insert(s *budgetShard, word, now int64) int {
+	if s.crowded(b.stride()) && now-s.swept >= sweepEvery {
+		s.swept = now
+		b.keys.Add(-int64(s.sweep(now, b.stride())))
+	}
+	return s.table.insert(word, b.stride())
 }
 
 // makeRoom drops refilled keys of the shard, and of one more in turn; false: there were none. It is
@@ -180,6 +176,30 @@ func (b *Budgets) Each(now int64, do func(Balance) bool) {
 	}
 }
 
+// TakeOut calls do with the budgets of each key that moves accepts, and forgets them in the same step. It
+// holds one shard at a time; do is called under its lock and must not call back. Keys whose budgets are full
+// are left out.
+func (b *Budgets) TakeOut(now int64, moves func(key uint64) bool, do func(Balance)) {
+	for i := range b.shards {
+		s := &b.shards[i]
+		s.mu.Lock()
+		taken := 0
+		for at := 0; at < len(s.words); {
+			if s.words[at] == 0 || !moves(uint64(s.words[at])) {
+				at += b.stride()
+				continue
+			}
+			if !full(s.words[at+1:at+b.stride()], now) {
+				do(s.balance(at, b.kinds, now))
+			}
+			s.remove(at, b.stride()) // what followed may now stand here
+			taken++
+		}
+		s.mu.Unlock()
+		b.keys.Add(-int64(taken))
+	}
+}
+
 // Add takes budgets over that another node has kept. Where the key is tracked here as well, the emptier
 // budget counts: taking one over twice changes nothing. False: there is no room.
 func (b *Budgets) Add(balance Balance, now int64) bool {
@@ -192,7 +212,7 @@ func (b *Budgets) Add(balance Balance, now int64) bool {
 		if !b.reserve() {
 			return false
 		}
-		at = s.insert(word, b.stride())
+		at = b.insert(s, word, now)
 	}
 	for kind := range b.kinds {
 		s.words[at+1+kind] = max(s.words[at+1+kind], now+int64(balance.Ahead[kind]))
@@ -201,12 +221,6 @@ func (b *Budgets) Add(balance Balance, now int64) bool {
 }
 
 func (b *Budgets) stride() int { return 1 + b.kinds }
-
-// place gives the word that stands for a key in its shard, and the shard. Keys are hashes: the low bits
-// choose the shard, the high ones the place in it. Two keys in 2^63 share a word.
-func place(key uint64) (word int64, shard int) {
-	return int64(max(key, 1)), int(key % shardCount)
-}
 
 // full reports whether all budgets of a record are full.
 func full(due []int64, now int64) bool {
@@ -226,72 +240,6 @@ func (s *budgetShard) balance(at, kinds int, now int64) Balance {
 	return b
 }
 
-// home is the record at which the search for a word begins.
-func home(word int64, records int) int {
-	high, _ := bits.Mul64(uint64(word), uint64(records))
-	return int(high)
-}
-
-// find gives the index of a word's record, or -1.
-func (s *budgetShard) find(word int64, stride int) int {
-	if len(s.words) == 0 {
-		return -1
-	}
-	for at := home(word, len(s.words)/stride) * stride; ; {
-		switch s.words[at] {
-		case word:
-			return at
-		case 0:
-			return -1
-		}
-		if at += stride; at == len(s.words) {
-			at = 0
-		}
-	}
-}
-
-// insert adds a record for a word that is not there, with full budgets.
-func (s *budgetShard) insert(word int64, stride int) int {
-	if records := len(s.words) / stride; (s.used+1)*fullDenominator > records*fullNumerator {
-		s.resize(max(minCells, records+records/growthDenominator), stride)
-	}
-	s.used++
-	return s.put(word, stride)
-}
-
-// put finds the free record for a word and writes the word.
-func (s *budgetShard) put(word int64, stride int) int {
-	at := home(word, len(s.words)/stride) * stride
-	for s.words[at] != 0 {
-		if at += stride; at == len(s.words) {
-			at = 0
-		}
-	}
-	s.words[at] = word
-	return at
-}
-
-func (s *budgetShard) resize(records, stride int) {
-	old := s.words
-	s.words = make([]int64, records*stride)
-	for from := 0; from < len(old); from += stride {
-		if old[from] != 0 {
-			copy(s.words[s.put(old[from], stride):], old[from:from+stride])
-		}
-	}
-}
-
-// shrink gives memory back when little of it is in use.
-func (s *budgetShard) shrink(stride int) {
-	records := len(s.words) / stride
-	switch {
-	case s.used == 0:
-		s.words = nil
-	case records > minCells && s.used*sparseDenominator < records:
-		s.resize(max(minCells, s.used*2), stride)
-	}
-}
-
 // sweep drops the records whose budgets are all full, and gives their number.
 func (s *budgetShard) sweep(now int64, stride int) (dropped int) {
 	for at := 0; at < len(s.words); {
@@ -302,27 +250,5 @@ func (s *budgetShard) sweep(now int64, stride int) (dropped int) {
 		}
 		at += stride
 	}
-	s.used -= dropped
 	return dropped
-}
-
-// remove frees a record, and closes the gap, so that searches that pass it go on.
-func (s *budgetShard) remove(gap, stride int) {
-	records := len(s.words) / stride
-	for at := gap; ; {
-		if at += stride; at == len(s.words) {
-			at = 0
-		}
-		if s.words[at] == 0 {
-			break
-		}
-		// The record may move into the gap unless its home lies after the gap, up to itself.
-		begin := home(s.words[at], records) * stride
-		if within := gap < begin && begin <= at || at < gap && (gap < begin || begin <= at); within {
-			continue
-		}
-		copy(s.words[gap:gap+stride], s.words[at:at+stride])
-		gap = at
-	}
-	clear(s.words[gap : gap+stride])
 }

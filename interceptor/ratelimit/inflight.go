@@ -37,3 +37,16 @@ func (f *InFlight) Leave(key uint64) {
 	}
 	delete(sh.count, key)
 }
+
+// Each calls do with each key of which something is under way. do is called under a lock and must not
+// call back.
+func (f *InFlight) Each(do func(key uint64)) {
+	for i := range f.shards {
+		sh := &f.shards[i]
+		sh.mu.Lock()
+		for key := range sh.count {
+			do(key)
+		}
+		sh.mu.Unlock()
+	}
+}

@@ -1,23 +1,6 @@
 package ratelimit
 
-import (
-	"hash/maphash"
-	"sync"
-)
-
-// Hasher turns users into keys under a seed of its own.
-type Hasher struct{ seed maphash.Seed }
-
-// NewHasher draws a seed.
-func NewHasher() Hasher { return Hasher{seed: maphash.MakeSeed()} }
-
-// User is the key of a user.
-func (h Hasher) User(user string) uint64 { return maphash.String(h.seed, user) }
-
-// UserInSale is the key of a user in one sale.
-func (h Hasher) UserInSale(user string, sale []byte) uint64 {
-	return maphash.String(h.seed, user)*0x9e3779b97f4a7c15 ^ maphash.Bytes(h.seed, sale)
-}
+import "sync"
 
 // Seen remembers keys, at least the last max/2 of them and at most max: two generations, the older of
 // which is dropped when the younger is full. It tells until when it may have forgotten keys, so that
@@ -29,7 +12,7 @@ type Seen struct {
 
 type seenShard struct {
 	mu         sync.RWMutex
-	young, old map[uint64]struct{}
+	young, old table
 	latest     int64 // the latest time given to Add
 	turned     int64 // when young became old: no key in old was added later
 	forgot     int64 // the same of the generation that was dropped last
@@ -48,16 +31,17 @@ func (s *Seen) Add(key uint64, now int64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.latest = max(sh.latest, now)
-	if _, ok := sh.young[key]; ok {
+	word, _ := place(key)
+	if sh.young.find(word, 1) >= 0 {
 		return
 	}
-	if sh.young == nil || len(sh.young) >= s.maxShard {
-		if len(sh.old) > 0 {
+	if sh.young.used >= s.maxShard {
+		if sh.old.used > 0 {
 			sh.forgot, sh.hasForgot = sh.turned, true
 		}
-		sh.old, sh.young, sh.turned = sh.young, make(map[uint64]struct{}), sh.latest
+		sh.old, sh.young, sh.turned = sh.young, table{}, sh.latest
 	}
-	sh.young[key] = struct{}{}
+	sh.young.insert(word, 1)
 }
 
 // Drop forgets the key.
@@ -65,8 +49,42 @@ func (s *Seen) Drop(key uint64) {
 	sh := &s.shards[key%shardCount]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	delete(sh.young, key)
-	delete(sh.old, key)
+	word, _ := place(key)
+	for _, t := range []*table{&sh.young, &sh.old} {
+		if at := t.find(word, 1); at >= 0 {
+			t.remove(at, 1)
+		}
+	}
+}
+
+// TakeOut calls do with each remembered key that moves accepts, and forgets it in the same step. do is
+// called under a lock and must not call back.
+func (s *Seen) TakeOut(moves func(key uint64) bool, do func(key uint64)) {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		for _, t := range []*table{&sh.young, &sh.old} {
+			for at := 0; at < len(t.words); {
+				if t.words[at] == 0 || !moves(uint64(t.words[at])) {
+					at++
+					continue
+				}
+				do(uint64(t.words[at]))
+				t.remove(at, 1) // what followed may now stand here
+			}
+		}
+		sh.mu.Unlock()
+	}
+}
+
+// LastForgot is the latest time that ForgotUntil gives of any key; false: nothing was forgotten.
+func (s *Seen) LastForgot() (until int64, forgot bool) {
+	for i := range s.shards {
+		if at, some := s.ForgotUntil(uint64(i)); some && (!forgot || at > until) {
+			until, forgot = at, true
+		}
+	}
+	return until, forgot
 }
 
 // ForgotUntil gives the time up to which keys such as this one may have been added and forgotten since
@@ -83,9 +101,6 @@ func (s *Seen) Has(key uint64) bool {
 	sh := &s.shards[key%shardCount]
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	if _, ok := sh.young[key]; ok {
-		return true
-	}
-	_, ok := sh.old[key]
-	return ok
+	word, _ := place(key)
+	return sh.young.find(word, 1) >= 0 || sh.old.find(word, 1) >= 0
 }

@@ -1,6 +1,9 @@
 package ratelimit
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func TestInFlightForgetsWhatEnds(t *testing.T) {
 	var f InFlight
@@ -60,12 +63,21 @@ func TestSeenTellsUntilWhenItForgot(t *testing.T) {
 	}
 }
 
-func TestHasherTellsSalesApart(t *testing.T) {
-	h := NewHasher()
-	if h.UserInSale("a", []byte("b")) == h.UserInSale("b", []byte("a")) || h.User("a") == h.User("b") {
-		t.Fatal("keys collide")
+func TestSeenIsTakenOut(t *testing.T) {
+	s := NewSeen(4 * shardCount)
+	for i := range uint64(6) {
+		s.Add(i*shardCount, int64(i)) // two generations; 0 and 1 are forgotten
 	}
-	if h.User("a") != h.User("a") {
-		t.Fatal("keys are not stable")
+	var out []uint64
+	s.TakeOut(func(key uint64) bool { return key%(2*shardCount) == 0 }, func(key uint64) { out = append(out, key) })
+	slices.Sort(out)
+	if !slices.Equal(out, []uint64{2 * shardCount, 4 * shardCount}) {
+		t.Errorf("took out %v", out)
+	}
+	if s.Has(2*shardCount) || !s.Has(3*shardCount) || !s.Has(5*shardCount) {
+		t.Error("what is taken out is forgotten, and nothing else")
+	}
+	if until, forgot := s.LastForgot(); !forgot || until < 1 || until > 2 {
+		t.Errorf("forgot %v until %d", forgot, until)
 	}
 }

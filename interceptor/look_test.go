@@ -154,10 +154,10 @@ func TestLookAtBans(t *testing.T) {
 	now := e.clock.Now().UnixMilli()
 	e.counter.rule(client.Rule{Kind: client.RuleAddress, Value: "203.0.113.0/24", Reason: "a farm"})
 	e.counter.rule(client.Rule{Kind: client.RuleUser, Value: "a5", Until: now + 1000, Reason: "resells"})
+	e.fresh()
 	for range 4 {
 		e.send("GET", "/a%2fb", "", from, "198.51.100.1")
 	}
-	e.fresh()
 	list := func(query string) string {
 		var view BansView
 		if status := e.look("/edge/bans"+query, &view); status != 200 {

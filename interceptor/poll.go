@@ -77,8 +77,8 @@ func (s *Server) pollRules() func(context.Context) {
 		answer, err := s.counter.Rules(ctx, s.rules.Index())
 		if err == nil {
 			s.sales.Correct(answer.Now, asked.UnixMilli(), s.now().Sub(asked))
+			s.lift(&answer)
 			err = s.rules.Apply(answer)
-			s.lift(answer.Changes)
 		}
 		report(ctx, err)
 	}

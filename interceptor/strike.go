@@ -180,10 +180,17 @@ func (s *Server) checkStrikes(x *exchange) bool {
 	return false
 }
 
-// lift ends this node's own bans of what an operator has taken back.
-func (s *Server) lift(changes []client.Rule) {
-	for i := range changes {
-		r := &changes[i]
+// lift ends this node's own bans of what an operator has taken back, before the rules are applied. An
+// answer that is no delta does not tell what was: then it may have been any of them.
+func (s *Server) lift(answer *client.Rules) {
+	if answer.Full && s.rules.Known() && answer.Index != s.rules.Index() {
+		if lifted := s.conduct.strikes.LiftAll(); lifted > 0 {
+			s.rt.Log.Info("bans for strikes taken back: the counter told all its rules anew", "bans", lifted)
+		}
+		return
+	}
+	for i := range answer.Changes {
+		r := &answer.Changes[i]
 		if !r.Lifts() {
 			continue
 		}

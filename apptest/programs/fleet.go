@@ -73,8 +73,10 @@ func counterName(shard int) string { return fmt.Sprintf("counter-s%d", shard+1) 
 
 // program is the binary of a process's name.
 func program(name string) string {
-	if strings.HasPrefix(name, "counter") {
-		return "counter"
+	for _, program := range []string{"counter", "interceptor"} {
+		if strings.HasPrefix(name, program) {
+			return program
+		}
 	}
 	return name
 }

@@ -221,6 +221,9 @@ func (b *Book) LiftNetwork(network netip.Prefix) int {
 	return b.dropAll(func(ban *Ban) bool { return ban.User == "" && ban.Network.Overlaps(network) })
 }
 
+// LiftAll ends all bans and gives their number.
+func (b *Book) LiftAll() int { return b.dropAll(func(*Ban) bool { return true }) }
+
 // Sweep drops the bans that are over. Call it now and then, so that memory follows what stands.
 func (b *Book) Sweep(now int64) {
 	b.dropAll(func(ban *Ban) bool { return ban.Until <= now })

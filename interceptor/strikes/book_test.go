@@ -136,6 +136,9 @@ func TestLift(t *testing.T) {
 			t.Errorf("%s: %d bans lifted, want %d", text, n, want)
 		}
 	}
+	if n := b.LiftAll(); n == 0 || b.Len() != 0 {
+		t.Errorf("lifting all lifted %d, %d are left", n, b.Len())
+	}
 	if n := b.LiftUser(""); n != 0 {
 		t.Errorf("lifting nobody's ban lifted %d", n)
 	}

@@ -69,7 +69,7 @@ func (s *Server) note(x *exchange) {
 			s.charge(x)
 		}
 	}
-	if rand.Uint64()%talkerSample == 0 {
+	if x.hop == nil && rand.Uint64()%talkerSample == 0 { // one that hopped was counted where it arrived
 		if x.identity != nil {
 			s.conduct.users.Add(x.identity.User, talkerSample, refused, x.mono)
 		}

@@ -130,11 +130,19 @@ func newPreparedEdge(t *testing.T, log *slog.Logger, change func(*Config), prepa
 	if change != nil {
 		change(&e.cfg)
 	}
+	e.open(log)
+	return e
+}
+
+// open starts the edge by its config.
+func (e *edge) open(log *slog.Logger) {
+	t := e.t
+	t.Helper()
 	if err := config.Check(&e.cfg); err != nil {
 		t.Fatal(err)
 	}
 	e.rt = service.NewRuntime("interceptor", log)
-	server, err := Open(t.Context(), e.cfg, e.rt, WithClock(clock.Now), WithCounter(e.counter))
+	server, err := Open(t.Context(), e.cfg, e.rt, WithClock(e.clock.Now), WithCounter(e.counter))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +162,6 @@ func newPreparedEdge(t *testing.T, log *slog.Logger, change func(*Config), prepa
 		_, known := server.sales.Age(0)
 		return known
 	})
-	return e
 }
 
 // fresh waits until the edge has fetched what the counter says now.

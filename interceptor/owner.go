@@ -104,7 +104,7 @@ func (s *Server) checkOwner(x *exchange) bool {
 	}
 	var place peers.Place
 	if x.hop != nil {
-		place, x.section = s.peers.Arrive(x.key, x.hop.hop.Epoch, x.began)
+		place, x.section = s.peers.Arrive(x.key, x.hop.hop.Epoch)
 		if place.Kind == peers.Pending {
 			if x.hop.inline {
 				x.suspended = true
@@ -117,7 +117,7 @@ func (s *Server) checkOwner(x *exchange) bool {
 			x.code = labelMoved
 			return true
 		}
-	} else if place, x.section = s.peers.Enter(x.key, x.began); place.Kind != peers.Here {
+	} else if place, x.section = s.peers.Enter(x.key); place.Kind != peers.Here {
 		if ended := s.hopAway(x, &place); ended {
 			return true
 		}
@@ -151,7 +151,7 @@ func (s *Server) hopAway(x *exchange, place *peers.Place) (ended bool) {
 	if q := x.route.limits.queue; q != nil {
 		allowed += q.rule.MaxWait
 	}
-	there, section, reply, err := s.peers.Hop(*place, x.key, x.frame, s.now().Add(allowed+hopMargin))
+	there, section, reply, err := s.peers.Hop(*place, x.key, x.frame, time.Now().Add(allowed+hopMargin))
 	*place, x.section = there, section
 	defer reply.Release()
 	if err == nil && there.Kind == peers.Here {
@@ -176,7 +176,7 @@ func (s *Server) hopAway(x *exchange, place *peers.Place) (ended bool) {
 		return s.refuseUnknown(x)
 	case errors.Is(err, peers.ErrNotSent) && x.plan.cfg.Sharding.OwnerAway == peers.OwnerAwayLocal:
 		s.figures.hops.local.Inc()
-		place.Since = x.wall // nothing is known here of whoever ordered before
+		place.Since = x.wall + 1 // nothing is known here of whoever ordered before
 		return false
 	}
 	s.figures.hops.refused.Inc()

@@ -22,9 +22,7 @@ func (s *Server) Run(ctx context.Context) error {
 	pollRules(ctx)
 	group.Go(func() { s.poll(pollCtx, pollRules) })
 	group.Go(func() { s.upstreams.Run(pollCtx) })
-	peersCtx, stopPeers := context.WithCancel(context.Background())
-	defer stopPeers()
-	group.Go(func() { s.peers.Run(peersCtx) })
+	group.Go(func() { s.peers.Run(s.peering) })
 	served := make(chan error, 1)
 	group.Go(func() { served <- s.http.Serve(s.listener) })
 	s.awaitPeers(ctx)
@@ -42,7 +40,7 @@ func (s *Server) Run(ctx context.Context) error {
 	// Sale state and rules are kept fresh to the end: requests are decided by them until then.
 	stopPolling()
 	s.cancelWork()
-	stopPeers() // after the last request, which may have needed them
+	s.stopPeers() // after the last request, which may have needed them
 	group.Wait()
 	s.hopWork.Wait()
 	s.listener.wait()

@@ -75,6 +75,7 @@ type Server struct {
 	hopCalls   sync.Pool
 	hopWork    sync.WaitGroup // hops that wait for something
 
+	malformed sync.Map // of *fasthttp.RequestHeader: what is wrong with it, between boundBody and the answer
 	figures   *figures
 	log       *accessLog
 	exchanges sync.Pool
@@ -84,6 +85,8 @@ type Server struct {
 
 	work       context.Context // of purchases; ends when draining is over
 	cancelWork context.CancelFunc
+	peering    context.Context // of links to peers; ends last
+	stopPeers  context.CancelFunc
 }
 
 var _ service.Program = (*Server)(nil)
@@ -137,6 +140,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	s.registerPages()
 	s.registerRing()
 	s.work, s.cancelWork = context.WithCancel(context.Background())
+	s.peering, s.stopPeers = context.WithCancel(context.Background())
 	return s, nil
 }
 
@@ -160,6 +164,7 @@ func (s *Server) prepareServer(c Listener) {
 		Handler:                      s.handle,
 		ErrorHandler:                 s.parseError,
 		HeaderReceived:               s.boundBody,
+		ExpectHandler:                s.expect,
 		ReadTimeout:                  c.ReadTimeout,
 		WriteTimeout:                 c.WriteTimeout,
 		IdleTimeout:                  c.IdleTimeout,
@@ -173,11 +178,6 @@ func (s *Server) prepareServer(c Listener) {
 		DisablePreParseMultipartForm: true,
 		Logger:                       log.New(io.Discard, "", 0), // what it would say of clients' mistakes is counted
 	}
-}
-
-// boundBody bounds a request's body before any of it is read.
-func (s *Server) boundBody(*fasthttp.RequestHeader) fasthttp.RequestConfig {
-	return fasthttp.RequestConfig{MaxRequestBodySize: s.plan.Load().maxBody}
 }
 
 // connectCounter opens the counter's client, unless one was injected.

@@ -126,7 +126,7 @@ func (c *cluster) start(name string) *node {
 	n := &node{t: c.t, cluster: c, counts: &counts{used: map[uint64]int64{}}, listener: l}
 	keys := testKeys(c.t)
 	n.Set = New(Options{Self: name, Peers: c.peers, Config: cfg, Careful: 100 * time.Millisecond, Keys: func() *auth.Keyring { return keys }, Clock: time.Now,
-		Wall: time.Time.UnixMilli, ConfigHash: func() string { return "same" }, Stores: []Store{n.counts},
+		Wall: func() int64 { return time.Now().UnixMilli() }, ConfigHash: func() string { return "same" }, Stores: []Store{n.counts},
 		Log: c.log.With("node", name)})
 	n.SetHandler(n)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -209,7 +209,7 @@ func (n *node) accept() {
 func (n *node) ServeHop(hop Hop) {
 	n.served.Add(1)
 	key := binary.BigEndian.Uint64(hop.Payload)
-	place, section := n.Arrive(key, hop.Epoch, time.Now())
+	place, section := n.Arrive(key, hop.Epoch)
 	blocked := n.blocked.Load()
 	if place.Kind != Pending && blocked == nil {
 		n.answer(hop, key, place, section)
@@ -254,7 +254,7 @@ func (n *node) decide(key uint64, place Place, section Section) byte {
 // press is what an edge does with a request, as far as it concerns this package.
 func (n *node) press(user string) (byte, error) {
 	key := n.cluster.keys.User(user)
-	place, section := n.Enter(key, time.Now())
+	place, section := n.Enter(key)
 	if place.Kind != Here {
 		frame := binary.BigEndian.AppendUint64(make([]byte, HopHead), key)
 		var reply Reply

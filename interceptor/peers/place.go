@@ -60,7 +60,7 @@ func (s *Set) Since(key uint64) int64 {
 
 // Enter gives the place of a key. With Here it also enters a section, which the caller leaves as soon as it
 // has taken from the key's budgets. It does not allocate.
-func (s *Set) Enter(key uint64, now time.Time) (Place, Section) {
+func (s *Set) Enter(key uint64) (Place, Section) {
 	p := partitionOf(key)
 	if s.alone {
 		return Place{Since: s.opened}, Section{}
@@ -80,15 +80,16 @@ func (s *Set) Enter(key uint64, now time.Time) (Place, Section) {
 			n.Add(-1)
 			continue
 		}
-		return Place{Since: q.since, Careful: now.Before(q.careful), epoch: v.epoch}, Section{n}
+		careful := !q.careful.IsZero() && s.clock().Before(q.careful)
+		return Place{Since: q.since, Careful: careful, epoch: v.epoch}, Section{n}
 	}
 }
 
 // Arrive is Enter for a hop: with Away it is to be told Moved. A key that this node neither owns nor ever
 // gave away is Pending, since its sender is likely to know of a change first: after Await it is Here,
 // whatever the ring says.
-func (s *Set) Arrive(key, epoch uint64, now time.Time) (Place, Section) {
-	place, section := s.Enter(key, now)
+func (s *Set) Arrive(key, epoch uint64) (Place, Section) {
+	place, section := s.Enter(key)
 	if place.Kind != Away {
 		return place, section
 	}
@@ -106,7 +107,7 @@ func (s *Set) Arrive(key, epoch uint64, now time.Time) (Place, Section) {
 // who ordered what.
 func (s *Set) foreignPlace() Place {
 	s.ForeignServed.Add(1)
-	return Place{Since: s.wall(s.clock())}
+	return Place{Since: s.wall() + 1}
 }
 
 // Await waits until the key's place is known, or until there is no more use in waiting: handover_wait at
@@ -119,9 +120,9 @@ func (s *Set) Await(key, hop uint64) (Place, Section) {
 		var place Place
 		var section Section
 		if hop == 0 {
-			place, section = s.Enter(key, s.clock())
+			place, section = s.Enter(key)
 		} else {
-			place, section = s.Arrive(key, hop, s.clock())
+			place, section = s.Arrive(key, hop)
 		}
 		if place.Kind != Pending {
 			return place, section
@@ -224,12 +225,12 @@ func (s *Set) Hop(place Place, key uint64, frame []byte, deadline time.Time) (Pl
 				break
 			}
 			<-time.After(moveRetry)
-			place, section = s.Enter(key, s.clock())
+			place, section = s.Enter(key)
 		case errors.Is(err, ErrNotSent) && s.cfg.OwnerAway == OwnerAwayLocal && s.clock().Before(giveUp):
 			if try > 0 {
 				<-time.After(moveRetry)
 			}
-			place, section = s.Enter(key, s.clock()) // on the ring without it
+			place, section = s.Enter(key) // on the ring without it
 		default:
 			reply.Release()
 			return place, section, Reply{}, err

@@ -29,9 +29,9 @@ type Options struct {
 	Careful    time.Duration        // see Config.CarefulFor
 	Keys       func() *auth.Keyring // of hops
 	Clock      func() time.Time
-	Wall       func(time.Time) int64 // the counter's clock for a moment, ms
-	ConfigHash func() string         // shown to peers, so that differing ones stand out
-	Stores     []Store               // what is handed over; the same on all nodes
+	Wall       func() int64  // the counter's clock, ms
+	ConfigHash func() string // shown to peers, so that differing ones stand out
+	Stores     []Store       // what is handed over; the same on all nodes
 	// Forgotten is the time, as Place.Since, up to which orders were remembered here and may be forgotten;
 	// nil: none ever is.
 	Forgotten func() int64
@@ -49,7 +49,7 @@ type Set struct {
 	careful    time.Duration
 	keys       func() *auth.Keyring
 	clock      func() time.Time
-	wall       func(time.Time) int64
+	wall       func() int64
 	configHash func() string
 	stores     []Store
 	forgotten  func() int64
@@ -114,7 +114,7 @@ func New(o Options) *Set {
 	}
 	slices.SortFunc(s.members, func(a, b *member) int { return compareNames(a.name, b.name) })
 	now := s.clock()
-	s.opened = s.wall(now)
+	s.opened = s.wall()
 	s.alone = len(s.members) == 0
 	s.joining = !s.alone
 	s.joinBy = now.Add(joinWithin)
@@ -237,7 +237,7 @@ func (s *Set) change(now time.Time) {
 	for _, m := range s.members {
 		members[m.name] = m
 	}
-	t := transition{old: old, ring: ring, members: members, held: &s.held, first: len(s.live(false)) == 0, now: now, wall: s.wall(now), wait: s.cfg.HandoverWait, opened: s.opened}
+	t := transition{old: old, ring: ring, members: members, held: &s.held, first: len(s.live(false)) == 0, now: now, wall: s.wall(), wait: s.cfg.HandoverWait, opened: s.opened}
 	next, gifts := t.next()
 	s.RingChanges.Add(1)
 	if !s.alone {
@@ -281,7 +281,7 @@ func (s *Set) resolve(now time.Time) {
 	next, lost := v.with(), 0
 	for p := range next.parts {
 		if next.parts[p].state == partPending {
-			next.parts[p] = part{state: partReady, careful: now.Add(s.careful), since: s.wall(now)}
+			next.parts[p] = part{state: partReady, careful: now.Add(s.careful), since: s.wall() + 1} // orders of this millisecond may be lost
 			lost++
 		}
 	}

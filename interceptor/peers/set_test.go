@@ -192,7 +192,7 @@ func TestHopWithoutAnswerEndsAtItsDeadline(t *testing.T) {
 	blocked := make(chan struct{})
 	c.nodes["edge-2"].blocked.Store(&blocked)
 	one := c.nodes["edge-1"]
-	place, _ := one.Enter(key, time.Now())
+	place, _ := one.Enter(key)
 	_, _, _, err := one.Hop(place, key, binary.BigEndian.AppendUint64(make([]byte, HopHead), key), time.Now().Add(50*time.Millisecond))
 	if !errors.Is(err, ErrUnknown) {
 		t.Errorf("got %v, want an unknown outcome", err)
@@ -215,7 +215,7 @@ func TestADrainedNodePassesItsUsersOn(t *testing.T) {
 			t.Fatal(verdict, err)
 		}
 	}
-	place, _ := one.Enter(key, time.Now()) // as a request does that is about to hop while the ring changes
+	place, _ := one.Enter(key) // as a request does that is about to hop while the ring changes
 	if err := two.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -266,10 +266,10 @@ func TestStrangersOpenNoLink(t *testing.T) {
 func TestPlacesAreFoundWithoutGarbage(t *testing.T) {
 	c := newCluster(t, "edge-1", "edge-2")
 	c.startAll()
-	n, now := c.nodes["edge-1"], time.Now()
+	n := c.nodes["edge-1"]
 	key := c.keys.User(c.userOf("edge-1"))
 	if got := testing.AllocsPerRun(100, func() {
-		place, section := n.Enter(key, now)
+		place, section := n.Enter(key)
 		section.Leave()
 		if place.Kind != Here {
 			t.Fatal(place)

@@ -11,6 +11,7 @@
 // tickets with the buyers. It must not know how orders are stored or queued.
 //
 // Sub-packages: route (request targets), tokens (verified tokens), rules (bans and revocations),
+// strikes (bans for refused behaviour), insight (why somebody was refused, who asks most),
 // salestate (what may be refused locally), ratelimit (per-user limits), coordinator (the two phases of
 // a purchase), proxy (upstream connections and header hygiene).
 package interceptor

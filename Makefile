@@ -54,6 +54,8 @@ bench: bench-edge bench-counter ## both benchmarks: the edge against fasthttp an
 # EDGE_BENCH takes flags of edgebench, such as "-rounds 1 -run 1s -only refuse" for a quick look.
 bench-edge: bin/interceptor bin/counter ## the edge against bare fasthttp and nginx limit_req, loaded by wrk: ratios as `name: value` lines
 	@go run ./apptest/cmd/services --only nginx,wrk -- go run ./apptest/cmd/edgebench -interceptor bin/interceptor -counter bin/counter $(EDGE_BENCH)
+	@words=$$(go test -count=1 -v -run '^TestBytesPerTrackedUser$$' ./interceptor); status=$$?; \
+		if [ $$status = 0 ]; then echo "$$words" | grep '^edge\.'; else echo "$$words"; exit $$status; fi
 
 # COUNTER_BENCH takes flags of counterbench, such as "-pairs 1 -run 300ms -only durable" for a quick look.
 bench-counter: bin/counter ## the counter against a private Redis: ratios as `name: value` lines (some minutes)

@@ -41,11 +41,15 @@ func (s *Server) begin(x *exchange) {
 // It answers in the simplest way there is.
 func (s *Server) contain(ctx *fasthttp.RequestCtx) {
 	if fault := recover(); fault != nil {
-		s.notePanic("", fault)
-		ctx.Response.Reset()
-		setProblem(&ctx.Response, problem.New(problem.Internal, ""), nil)
-		ctx.SetConnectionClose()
+		s.answerPanic(ctx, fault)
 	}
+}
+
+func (s *Server) answerPanic(ctx *fasthttp.RequestCtx, fault any) {
+	s.notePanic("", fault)
+	ctx.Response.Reset()
+	setProblem(&ctx.Response, problem.New(problem.Internal, ""), nil)
+	ctx.SetConnectionClose()
 }
 
 func (s *Server) notePanic(request string, fault any) {
@@ -137,7 +141,11 @@ func (x *exchange) writeProblem() {
 		p.RetryAfter = jitter(max(1, x.retryAfter))
 	}
 	x.buf = setHeader(resp, p, x.refusal.code, x.buf)
-	x.buf = p.AppendRest(append(x.buf[:0], x.refusal.head...))
+	if p.Status == x.refusal.problem.Status {
+		x.buf = p.AppendRest(append(x.buf[:0], x.refusal.head...))
+	} else {
+		x.buf = p.AppendJSON(x.buf[:0])
+	}
 	resp.SetBody(x.buf)
 }
 
@@ -166,9 +174,17 @@ func jitter(seconds int) int { return seconds + rand.IntN(seconds+1) }
 func (s *Server) parseError(ctx *fasthttp.RequestCtx, err error) {
 	var small *fasthttp.ErrSmallBuffer
 	var network *net.OpError
+	defer s.contain(ctx)
+	if conn, ok := ctx.Conn().(*clientConn); ok && !conn.spoken {
+		_ = conn.Close() // who has asked nothing takes an answer for that to his next question
+		return
+	}
 	ctx.Response.Reset()
 	p := problem.New(problem.InvalidRequest, "The request cannot be read.")
+	malformed, known := s.malformed.LoadAndDelete(&ctx.Request.Header)
 	switch {
+	case known:
+		p.Detail = malformed.(error).Error() //nolint:forcetypeassert // see boundBody
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		p = problem.New(problem.BodyTooLarge, "")
 	case errors.As(err, &small):

@@ -20,6 +20,7 @@ type clientConn struct {
 	net.Conn
 	address     netip.Addr // of the other end
 	read, write deadline
+	spoken      bool // something was read
 	once        sync.Once
 	slots       chan struct{} // gets one back at the end
 }
@@ -79,6 +80,7 @@ func (c *clientConn) SetDeadline(t time.Time) error {
 func (c *clientConn) Read(p []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(p)
+		c.spoken = c.spoken || n > 0
 		if n > 0 || err == nil || !c.read.tooEarly(err) {
 			return n, err
 		}

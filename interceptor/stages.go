@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/valyala/fasthttp"
+
 	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/route"
 	"headgate.example/interceptor/salestate"
@@ -19,8 +21,14 @@ import (
 func (s *Server) findRoute(x *exchange) bool {
 	header := &x.ctx.Request.Header
 	if err := proxy.CheckHeader(header); err != nil {
+		s.malformed.Delete(header)
 		x.ctx.SetConnectionClose() // who misreads where a request ends misreads the next one
-		return x.refuseStrike(s, strikes.Malformed, problem.InvalidRequest, err.Error())
+		x.refuseStrike(s, strikes.Malformed, problem.InvalidRequest, err.Error())
+		var malformed *proxy.MalformedError
+		if errors.As(err, &malformed) {
+			x.problem.Status = malformed.Status
+		}
+		return true
 	}
 	x.target = header.RequestURI()
 	path, query, err := route.Canonical(x.target)
@@ -60,7 +68,7 @@ func (s *Server) checkToken(x *exchange) bool {
 		}
 		token = token[len(bearer):]
 	} else {
-		token, fromCookie = header.Cookie(auth.CookieName), true
+		token, fromCookie = sessionCookie(header), true
 	}
 	if len(token) == 0 {
 		return s.noIdentity(x, strikes.None, "")
@@ -80,6 +88,22 @@ func (s *Server) checkToken(x *exchange) bool {
 	}
 	x.identity, x.key = identity, s.hasher.User(identity.User)
 	return false
+}
+
+// sessionCookie is the token of a browser. Of two, one was planted by a neighbouring domain, and which one
+// cannot be told: neither is believed.
+func sessionCookie(header *fasthttp.RequestHeader) (token []byte) {
+	found := 0
+	for name, value := range header.Cookies() {
+		if string(name) == auth.CookieName {
+			token = value
+			found++
+		}
+	}
+	if found > 1 {
+		return nil
+	}
+	return token
 }
 
 const foreignOrigin = "Origin: a write with the session cookie must come from the shop's own page."

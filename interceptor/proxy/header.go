@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"errors"
 	"net/textproto"
 	"strings"
 
@@ -48,7 +47,7 @@ func CopyRequestHeaders(dst, src *fasthttp.RequestHeader, extra []string) {
 
 // EachRequestHeader calls pass with each header that CopyRequestHeaders passes on.
 func EachRequestHeader(src *fasthttp.RequestHeader, extra []string, pass func(name string, value []byte)) {
-	nominated := src.Peek("Connection")
+	nominated := src.PeekAll("Connection")
 	for _, list := range [...][]string{requestHeaders[:], extra} {
 		for _, name := range list {
 			if value := src.Peek(name); len(value) > 0 && !nominates(nominated, name) {
@@ -58,17 +57,21 @@ func EachRequestHeader(src *fasthttp.RequestHeader, extra []string, pass func(na
 	}
 }
 
-// nominates reports whether a Connection header names another header.
-func nominates(connection []byte, name string) bool {
-	for len(connection) > 0 {
-		var token []byte
-		token, connection, _ = bytes.Cut(connection, comma)
-		if bytes.EqualFold(bytes.TrimSpace(token), []byte(name)) {
-			return true
+// nominates reports whether one of the Connection headers names another header.
+func nominates(connection [][]byte, name string) bool {
+	for _, line := range connection {
+		for len(line) > 0 {
+			var token []byte
+			token, line, _ = bytes.Cut(line, comma)
+			if bytes.EqualFold(bytes.TrimSpace(token), []byte(name)) {
+				return true
+			}
 		}
 	}
 	return false
 }
+
+var comma = []byte(",")
 
 // CopyResponse passes an answer back: status, body and the allowed headers.
 func CopyResponse(dst, src *fasthttp.Response) {
@@ -98,57 +101,3 @@ func CopyResponse(dst, src *fasthttp.Response) {
 	}
 	dst.SetBody(src.Body())
 }
-
-// What is wrong with a request's header. The texts are meant for the caller.
-var (
-	ErrFraming      = errors.New("the request must not have both Content-Length and Transfer-Encoding")
-	ErrEncoding     = errors.New("Transfer-Encoding: must be chunked")
-	ErrFolding      = errors.New("header: a line must not be continued on the next")
-	ErrLineEnd      = errors.New("header: lines must end in CR LF")
-	ErrUnwantedBody = errors.New("a GET or HEAD request must not have a body")
-)
-
-var (
-	contentLength    = []byte("content-length")
-	transferEncoding = []byte("transfer-encoding")
-	chunked          = []byte("chunked")
-	comma            = []byte(",")
-)
-
-// CheckHeader refuses what fasthttp accepts and other servers read differently. It looks at the header
-// as it was received.
-func CheckHeader(h *fasthttp.RequestHeader) error {
-	var length, encoding bool
-	for raw := h.RawHeaders(); len(raw) > 0; {
-		end := bytes.IndexByte(raw, '\n')
-		if end < 1 || raw[end-1] != '\r' {
-			return ErrLineEnd
-		}
-		line := raw[:end-1]
-		raw = raw[end+1:]
-		if len(line) == 0 {
-			break
-		}
-		if line[0] == ' ' || line[0] == '\t' {
-			return ErrFolding
-		}
-		switch name, value, _ := bytes.Cut(line, colon); {
-		case bytes.EqualFold(name, contentLength):
-			length = true
-		case bytes.EqualFold(name, transferEncoding):
-			encoding = true
-			if !bytes.EqualFold(bytes.TrimSpace(value), chunked) {
-				return ErrEncoding
-			}
-		}
-	}
-	if length && encoding {
-		return ErrFraming
-	}
-	if n := h.ContentLength(); (h.IsGet() || h.IsHead()) && (n > 0 || encoding) {
-		return ErrUnwantedBody
-	}
-	return nil
-}
-
-var colon = []byte(":")

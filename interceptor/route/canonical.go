@@ -3,6 +3,7 @@ package route
 import (
 	"bytes"
 	"errors"
+	"unicode/utf8"
 )
 
 // MaxTargetBytes bounds a request target.
@@ -15,6 +16,7 @@ var (
 	ErrTargetByte     = errors.New("request target: holds a byte that must be percent-encoded or is not allowed")
 	ErrTargetEscape   = errors.New("request target: a percent sign must be followed by two hex digits")
 	ErrTargetEncoding = errors.New("request target: letters, digits, - . _ ~ / \\ % and control bytes must not be percent-encoded")
+	ErrTargetUTF8     = errors.New("request target: what is percent-encoded must be UTF-8")
 	ErrTargetSegment  = errors.New("request target: empty segments and dot segments are not allowed")
 )
 
@@ -44,7 +46,8 @@ func Canonical(target []byte) (path, query []byte, err error) {
 }
 
 func checkPath(path []byte) error {
-	start := 1 // of the current segment
+	foreign := false // bytes beyond ASCII
+	start := 1       // of the current segment
 	for i := 1; i < len(path); i++ {
 		switch c := path[i]; {
 		case c == '/':
@@ -56,9 +59,11 @@ func checkPath(path []byte) error {
 			if i+2 >= len(path) || !isHex(path[i+1]) || !isHex(path[i+2]) {
 				return ErrTargetEscape
 			}
-			if !mayBeEncoded(unhex(path[i+1])<<4 | unhex(path[i+2])) {
+			decoded := unhex(path[i+1])<<4 | unhex(path[i+2])
+			if !mayBeEncoded(decoded) {
 				return ErrTargetEncoding
 			}
+			foreign = foreign || decoded >= utf8.RuneSelf
 			i += 2
 		case !isPlain(c):
 			return ErrTargetByte
@@ -68,7 +73,25 @@ func checkPath(path []byte) error {
 	if last := path[start:]; len(last) > 0 && emptyOrDots(last) {
 		return ErrTargetSegment
 	}
+	if foreign && !decodesToUTF8(path) {
+		return ErrTargetUTF8 // overlong forms of a slash among them
+	}
 	return nil
+}
+
+// decodesToUTF8 reports whether a path whose escapes are well formed stands for UTF-8.
+func decodesToUTF8(path []byte) bool {
+	var room [MaxTargetBytes]byte
+	text := room[:0]
+	for i := 0; i < len(path); i++ {
+		c := path[i]
+		if c == '%' {
+			c = unhex(path[i+1])<<4 | unhex(path[i+2])
+			i += 2
+		}
+		text = append(text, c)
+	}
+	return utf8.Valid(text)
 }
 
 func emptyOrDots(segment []byte) bool {

@@ -1,0 +1,176 @@
+package proxy
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+)
+
+// MaxHeaderLines bounds the headers of a request: many short ones are much work in few bytes.
+const MaxHeaderLines = 100
+
+// MalformedError is what is wrong with a request's header. Its text is meant for the caller.
+type MalformedError struct {
+	Status int // 400, 417 or 431
+	reason string
+}
+
+func (e *MalformedError) Error() string { return e.reason }
+
+// What CheckHeader refuses with.
+var (
+	ErrFraming      = &MalformedError{400, "the request must not have both Content-Length and Transfer-Encoding"}
+	ErrEncoding     = &MalformedError{400, "Transfer-Encoding: must be chunked"}
+	ErrContent      = &MalformedError{400, "Content-Encoding: a request's body must not be encoded"}
+	ErrFolding      = &MalformedError{400, "header: a line must not be continued on the next"}
+	ErrLineEnd      = &MalformedError{400, "header: lines must end in CR LF"}
+	ErrName         = &MalformedError{400, "header: a name must not hold blanks"}
+	ErrTwice        = &MalformedError{400, "header: one that may be given once only is given twice"}
+	ErrUnwantedBody = &MalformedError{400, "a GET or HEAD request must not have a body"}
+	ErrHost         = &MalformedError{400, "Host: must be a host's name or address, and perhaps a port"}
+	ErrVersion      = &MalformedError{400, "the request must be HTTP/1.1 or HTTP/1.0"}
+	ErrExpectation  = &MalformedError{417, "Expect: only 100-continue is known"}
+	ErrTooMany      = &MalformedError{431, "header: more than " + strconv.Itoa(MaxHeaderLines) + " lines"}
+)
+
+var (
+	chunked  = []byte("chunked")
+	proceed  = []byte("100-continue")
+	protocol = []byte("HTTP/1.0")
+)
+
+// The headers that are looked at, or that may stand in a request once only: of two, somebody else in the
+// chain may have believed the other.
+const (
+	isLength = 1 << iota
+	isTransfer
+	isContent
+	isExpect
+	isOrigin
+	isAuthorization
+	isType
+	isKey
+	isTicket
+)
+
+// known are the names by their length, which tells most apart.
+var known = [...][]struct {
+	name []byte
+	bit  uint32
+}{
+	6:  {{[]byte("expect"), isExpect}, {[]byte("origin"), isOrigin}},
+	12: {{[]byte("content-type"), isType}},
+	13: {{[]byte("authorization"), isAuthorization}},
+	14: {{[]byte("content-length"), isLength}},
+	15: {{[]byte("idempotency-key"), isKey}, {[]byte("headgate-ticket"), isTicket}},
+	16: {{[]byte("content-encoding"), isContent}},
+	17: {{[]byte("transfer-encoding"), isTransfer}},
+}
+
+func bitOf(name []byte) uint32 {
+	if len(name) < len(known) {
+		for i := range known[len(name)] {
+			if k := &known[len(name)][i]; bytes.EqualFold(name, k.name) {
+				return k.bit
+			}
+		}
+	}
+	return 0
+}
+
+// CheckHeader refuses what fasthttp accepts and other servers read differently. It looks at the header as
+// it was received. Errors are *MalformedError; after one the connection must be closed, since who misreads
+// where a request ends misreads the next one.
+func CheckHeader(h *fasthttp.RequestHeader) error {
+	seen, err := checkLines(h.RawHeaders())
+	switch {
+	case err != nil:
+		return err
+	case seen&isLength != 0 && seen&isTransfer != 0:
+		return ErrFraming
+	case (h.IsGet() || h.IsHead()) && (h.ContentLength() > 0 || seen&isTransfer != 0):
+		return ErrUnwantedBody
+	case !h.IsHTTP11() && !bytes.Equal(h.Protocol(), protocol):
+		return ErrVersion
+	case !validHost(h.Host()):
+		return ErrHost
+	}
+	return nil
+}
+
+// checkLines walks over the lines and gives which of the known headers there are.
+func checkLines(raw []byte) (seen uint32, err error) {
+	for lines := 0; len(raw) > 0; lines++ {
+		end := bytes.IndexByte(raw, '\n')
+		if end < 1 || raw[end-1] != '\r' {
+			return 0, ErrLineEnd
+		}
+		line := raw[:end-1]
+		raw = raw[end+1:]
+		if len(line) == 0 {
+			break
+		}
+		colon := bytes.IndexByte(line, ':')
+		switch {
+		case line[0] == ' ' || line[0] == '\t':
+			return 0, ErrFolding
+		case lines == MaxHeaderLines:
+			return 0, ErrTooMany
+		case colon < 0: // which fasthttp refuses
+			return 0, ErrName
+		case bytes.IndexByte(line[:colon], ' ') >= 0:
+			return 0, ErrName
+		}
+		bit := bitOf(line[:colon])
+		if bit == 0 {
+			continue
+		}
+		if seen&bit != 0 {
+			return 0, ErrTwice
+		}
+		seen |= bit
+		if err := checkValue(bit, bytes.TrimSpace(line[colon+1:])); err != nil {
+			return 0, err
+		}
+	}
+	return seen, nil
+}
+
+func checkValue(bit uint32, value []byte) error {
+	switch {
+	case bit == isTransfer && !bytes.EqualFold(value, chunked):
+		return ErrEncoding
+	case bit == isContent:
+		return ErrContent
+	case bit == isExpect && !bytes.EqualFold(value, proceed):
+		return ErrExpectation
+	}
+	return nil
+}
+
+// validHost accepts a name, an IPv4 address or an IPv6 address in brackets, and a port.
+func validHost(host []byte) bool {
+	name := host
+	if colon := bytes.LastIndexByte(host, ':'); colon >= 0 && host[len(host)-1] != ']' {
+		var port []byte
+		name, port = host[:colon], host[colon+1:]
+		if n, err := strconv.ParseUint(string(port), 10, 16); err != nil || n == 0 || len(port) > 5 {
+			return false
+		}
+	}
+	if len(name) > 2 && name[0] == '[' && name[len(name)-1] == ']' {
+		for _, c := range name[1 : len(name)-1] {
+			if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' || c == ':' || c == '.') {
+				return false
+			}
+		}
+		return true
+	}
+	for _, c := range name {
+		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c == '.' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return len(name) > 0
+}

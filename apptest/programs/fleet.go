@@ -174,6 +174,15 @@ func (f *Fleet) StartCounter(shard int) {
 	f.Counter = f.Counters[0]
 }
 
+// StartConsumer starts the consumer again after it was killed.
+func (f *Fleet) StartConsumer() {
+	f.t.Helper()
+	f.Consumer = f.start("consumer")
+}
+
+// Admin is http://host:port of a program's admin server.
+func (f *Fleet) Admin(program string) string { return "http://" + f.ports[program] }
+
 // Stop ends the programs gently, the edge first, and fails the test for one that does not end well.
 func (f *Fleet) Stop() {
 	f.t.Helper()

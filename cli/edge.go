@@ -159,7 +159,7 @@ func WriteEdgeBans(w io.Writer, views []interceptor.BansView) error {
 		v := &views[i]
 		for j := range v.Bans {
 			b := &v.Bans[j]
-			fmt.Fprintf(out, "%s\t%s\t%s\t%s\n", plainText(v.Node), plainText(b.Kind), plainText(b.Value), describeBan(b))
+			fmt.Fprintf(out, "%s\t%s\t%s\t%s\n", plainText(v.Node), plainText(b.Kind), dash(b.Value), describeBan(b))
 		}
 		if len(v.Bans) < v.Total {
 			notes = append(notes, fmt.Sprintf("node %s: %d of %d are shown (see --limit)\n", plainText(v.Node), len(v.Bans), v.Total))

@@ -27,7 +27,7 @@ func TestCheapRefusalsAllocateNothing(t *testing.T) {
 	}
 	e.server.sales.Apply(list, e.server.mono(e.clock.Now()))
 	rules := &strikes.Rules{TooSoon: strikes.Rule{Mode: ModeEnforce, Count: 1, Window: time.Minute, BanFor: time.Hour}}
-	e.server.conduct.strikes.StrikeUser(rules, strikes.TooSoon, "a3", e.server.mono(e.clock.Now()))
+	e.server.conduct.strikes.StrikeUser(rules, strikes.TooSoon, e.server.hasher.User("a3"), "a3", e.server.mono(e.clock.Now()))
 	for name, c := range map[string]struct {
 		target, token, code string
 	}{

@@ -217,7 +217,8 @@ func (s *Server) bansOfUser(user string, wall, mono int64) []BanView {
 	if ban, banned := s.rules.User(user, wall); banned {
 		list = append(list, BanView{Kind: client.RuleUser, Value: user, Until: ban.Until, Reason: ban.Reason, By: byOperator})
 	}
-	if ban, banned := s.conduct.strikes.User(user, mono); banned {
+	if ban, banned := s.conduct.strikes.User(s.hasher.User(user), mono); banned {
+		ban.User = user
 		list = append(list, strikeView(&ban, wall, mono))
 	}
 	return list

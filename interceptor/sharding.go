@@ -57,7 +57,7 @@ func (s *Server) preparePeers(cfg *Config) {
 		Clock:      time.Now, // what is timed is the network
 		Wall:       func() int64 { return s.sales.Wall(s.now().UnixMilli()) },
 		ConfigHash: func() string { return s.plan.Load().hash },
-		Stores:     []peers.Store{budgetStore{s}, seen},
+		Stores:     []peers.Store{budgetStore{s}, seen, strikeStore{s}},
 		Forgotten:  seen.forgotten,
 		Log:        s.rt.Log,
 	})

@@ -5,6 +5,7 @@ import (
 
 	"headgate.example/interceptor/peers"
 	"headgate.example/interceptor/ratelimit"
+	"headgate.example/interceptor/strikes"
 )
 
 // What is handed over when a user's owner changes. Nothing of it names a user, a sale or an address.
@@ -84,4 +85,42 @@ func askedKey(pressKey uint64, since int64) uint64 {
 	return pressKey ^ uint64(since)*0x9e3779b97f4a7c15
 }
 
-var _, _ peers.Store = budgetStore{}, seenStore{}
+// strikeStore hands over this node's bans of users: when they end, by the counter's clock in milliseconds,
+// with the offence in the upper bits. What leads to a ban is counted anew.
+type strikeStore struct {
+	s *Server
+}
+
+const (
+	offenceShift = 56
+	untilMask    = 1<<offenceShift - 1
+)
+
+// StoreName implements peers.Store.
+func (b strikeStore) StoreName() string { return "strike_bans" }
+
+// Take implements peers.Store.
+func (b strikeStore) Take(moves func(uint64) bool, yield func(uint64, int64)) {
+	wall, mono := b.s.moment()
+	b.s.conduct.strikes.TakeUsers(moves, func(key uint64, ban strikes.Ban) {
+		if left := ban.Left(mono).Milliseconds(); left > 0 {
+			yield(key, int64(ban.Offence)<<offenceShift|(wall+left)&untilMask)
+		}
+	})
+}
+
+// Import implements peers.Store. Where there is no room, the user is not banned.
+func (b strikeStore) Import(key uint64, value int64) {
+	wall, mono := b.s.moment()
+	left := value&untilMask - wall
+	offence := strikes.Offence(value >> offenceShift)
+	if left <= 0 || left > strikes.MaxBan.Milliseconds() || !offence.Known() {
+		return // over meanwhile, or of a later version
+	}
+	ban := strikes.Ban{Offence: offence, Since: mono, Until: mono + left*int64(time.Millisecond)}
+	if !b.s.conduct.strikes.Import(key, ban) {
+		b.s.figures.hops.noRoom.Inc()
+	}
+}
+
+var _, _, _ peers.Store = budgetStore{}, seenStore{}, strikeStore{}

@@ -87,7 +87,7 @@ func (s *Server) charge(x *exchange) {
 	var ban strikes.Ban
 	switch x.offence {
 	case strikes.TooSoon, strikes.ForgedTicket:
-		outcome, ban = s.conduct.strikes.StrikeUser(rules, x.offence, x.identity.User, x.mono)
+		outcome, ban = s.conduct.strikes.StrikeUser(rules, x.offence, x.key, x.identity.User, x.mono)
 	default:
 		if x.plan.trusted(x.address) {
 			return
@@ -134,17 +134,18 @@ func (s *Server) chargeUnread(remote net.Addr) {
 }
 
 func banKind(ban *strikes.Ban) string {
-	if ban.User != "" {
-		return client.RuleUser
+	if ban.Network.IsValid() {
+		return client.RuleAddress
 	}
-	return client.RuleAddress
+	return client.RuleUser
 }
 
+// banValue is "" for a user whom another node banned, until he asks here.
 func banValue(ban *strikes.Ban) string {
-	if ban.User != "" {
-		return ban.User
+	if ban.Network.IsValid() {
+		return sale.NetworkText(ban.Network)
 	}
-	return sale.NetworkText(ban.Network)
+	return ban.User
 }
 
 // struckOut is what somebody is told whom this node has banned by itself.
@@ -174,7 +175,10 @@ func (s *Server) checkStrikes(x *exchange) bool {
 	if x.identity == nil || x.isRead() {
 		return false
 	}
-	if _, banned := s.conduct.strikes.User(x.identity.User, x.mono); banned {
+	if ban, banned := s.conduct.strikes.User(x.key, x.mono); banned {
+		if ban.User == "" {
+			s.conduct.strikes.Name(x.key, x.identity.User)
+		}
 		return x.refuse(s, problem.Blacklisted, struckOut)
 	}
 	return false
@@ -196,7 +200,7 @@ func (s *Server) lift(answer *client.Rules) {
 		}
 		lifted := 0
 		if r.Kind == client.RuleUser {
-			lifted = s.conduct.strikes.LiftUser(r.Value)
+			lifted = s.conduct.strikes.LiftUser(s.hasher.User(r.Value))
 		} else if network, err := sale.ParseNetwork(r.Value); err == nil {
 			lifted = s.conduct.strikes.LiftNetwork(network)
 		}

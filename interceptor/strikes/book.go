@@ -23,8 +23,8 @@ const (
 
 // Ban keeps a user or a network away until its time is over. Times are nanoseconds of the caller's clock.
 type Ban struct {
-	User    string       // "" for a network
-	Network netip.Prefix // one IPv4 address, or an IPv6 /64
+	User    string       // for lists; "" for a network, and where another node banned him: see Name
+	Network netip.Prefix // one IPv4 address, or an IPv6 /64; not valid for a user
 	Offence Offence
 	Strikes int // that it took
 	Since   int64
@@ -54,7 +54,7 @@ type Book struct {
 
 type banShard struct {
 	mu       sync.RWMutex
-	users    map[string]Ban
+	users    map[uint64]Ban // by the caller's key
 	networks map[netip.Prefix]Ban
 	_        [24]byte
 }
@@ -66,7 +66,7 @@ func NewBook() *Book {
 		b.counts[o] = newTally()
 	}
 	for i := range b.shards {
-		b.shards[i].users, b.shards[i].networks = map[string]Ban{}, map[netip.Prefix]Ban{}
+		b.shards[i].users, b.shards[i].networks = map[uint64]Ban{}, map[netip.Prefix]Ban{}
 	}
 	return b
 }
@@ -82,20 +82,16 @@ func NetworkOf(addr netip.Addr) netip.Prefix {
 	return network
 }
 
-func (b *Book) userKey(user string) uint64 { return maphash.String(b.seed, user) }
-
 func (b *Book) networkKey(network netip.Prefix) uint64 {
 	bytes := network.Addr().As16()
 	return maphash.Bytes(b.seed, bytes[:])
 }
 
 // StrikeUser counts one strike against a user and says what came of it; the ban is that of WouldBan,
-// Banned and NoRoom. It keeps the text of user when it bans, so that it must not be changed later.
-func (b *Book) StrikeUser(rules *Rules, o Offence, user string, now int64) (Outcome, Ban) {
-	if user == "" {
-		return Ignored, Ban{}
-	}
-	return b.strike(rules, b.userKey(user), Ban{User: user, Offence: o}, now)
+// Banned and NoRoom. key is a keyed 64-bit hash of the user, of which nobody can find two alike. It keeps
+// the text of user when it bans, so that it must not be changed later.
+func (b *Book) StrikeUser(rules *Rules, o Offence, key uint64, user string, now int64) (Outcome, Ban) {
+	return b.strike(rules, key, Ban{User: user, Offence: o}, now)
 }
 
 // StrikeAddress is StrikeUser for an address.
@@ -131,12 +127,12 @@ func (b *Book) strike(rules *Rules, key uint64, ban Ban, now int64) (Outcome, Ba
 
 // keep enters a ban; one of the same subject that lasts longer stands.
 func (b *Book) keep(key uint64, ban Ban) bool {
-	s := &b.shards[key%banShards]
+	s := b.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, there := s.networks[ban.Network]
-	if ban.User != "" {
-		old, there = s.users[ban.User]
+	if !ban.Network.IsValid() {
+		old, there = s.users[key]
 	}
 	if there && old.Until >= ban.Until {
 		return true
@@ -147,10 +143,10 @@ func (b *Book) keep(key uint64, ban Ban) bool {
 		}
 		b.bans.Add(1)
 	}
-	if ban.User == "" {
+	if ban.Network.IsValid() {
 		s.networks[ban.Network] = ban
 	} else {
-		s.users[ban.User] = ban
+		s.users[key] = ban
 	}
 	return true
 }
@@ -158,9 +154,9 @@ func (b *Book) keep(key uint64, ban Ban) bool {
 // drop removes the bans of a shard that fit, with its lock held, and gives their number.
 func (b *Book) drop(s *banShard, fits func(*Ban) bool) int {
 	before := len(s.users) + len(s.networks)
-	for user, ban := range s.users {
+	for key, ban := range s.users {
 		if fits(&ban) {
-			delete(s.users, user)
+			delete(s.users, key)
 		}
 	}
 	for network, ban := range s.networks {
@@ -186,16 +182,53 @@ func (b *Book) dropAll(fits func(*Ban) bool) (dropped int) {
 	return dropped
 }
 
-// User gives the ban that a user is under at now.
-func (b *Book) User(user string, now int64) (Ban, bool) {
+// shard is where the bans of a key are.
+func (b *Book) shard(key uint64) *banShard { return &b.shards[key%banShards] }
+
+// User gives the ban that the user of a key is under at now.
+func (b *Book) User(key uint64, now int64) (Ban, bool) {
 	if b.bans.Load() == 0 {
 		return Ban{}, false
 	}
-	s := &b.shards[b.userKey(user)%banShards]
+	s := b.shard(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	ban, there := s.users[user]
+	ban, there := s.users[key]
 	return ban, there && ban.Until > now
+}
+
+// Name says who the user of a key is whom another node banned.
+func (b *Book) Name(key uint64, user string) {
+	s := b.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ban, there := s.users[key]; there {
+		ban.User = user
+		s.users[key] = ban
+	}
+}
+
+// TakeUsers gives the bans of the users whose key moves accepts, and forgets them in the same step. Both
+// functions must be quick and not call the Book.
+func (b *Book) TakeUsers(moves func(key uint64) bool, yield func(key uint64, ban Ban)) {
+	for i := range b.shards {
+		s := &b.shards[i]
+		s.mu.Lock()
+		for key, ban := range s.users {
+			if moves(key) {
+				yield(key, ban)
+				delete(s.users, key)
+				b.bans.Add(-1)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// Import takes over a user's ban that another node made; the longer stands. False: there is no room.
+func (b *Book) Import(key uint64, ban Ban) bool {
+	ban.User, ban.Network = "", netip.Prefix{}
+	return b.keep(key, ban)
 }
 
 // Address gives the ban that an address is under at now.
@@ -204,21 +237,29 @@ func (b *Book) Address(addr netip.Addr, now int64) (Ban, bool) {
 		return Ban{}, false
 	}
 	network := NetworkOf(addr)
-	s := &b.shards[b.networkKey(network)%banShards]
+	s := b.shard(b.networkKey(network))
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	ban, there := s.networks[network]
 	return ban, there && ban.Until > now
 }
 
-// LiftUser ends a user's ban; it gives how many there were, 0 or 1.
-func (b *Book) LiftUser(user string) int {
-	return b.dropAll(func(ban *Ban) bool { return ban.User != "" && ban.User == user })
+// LiftUser ends the ban of the user of a key; it gives how many there were, 0 or 1.
+func (b *Book) LiftUser(key uint64) int {
+	s := b.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, there := s.users[key]; !there {
+		return 0
+	}
+	delete(s.users, key)
+	b.bans.Add(-1)
+	return 1
 }
 
 // LiftNetwork ends the bans of all addresses that the network has a part in, and gives their number.
 func (b *Book) LiftNetwork(network netip.Prefix) int {
-	return b.dropAll(func(ban *Ban) bool { return ban.User == "" && ban.Network.Overlaps(network) })
+	return b.dropAll(func(ban *Ban) bool { return ban.Network.Overlaps(network) })
 }
 
 // LiftAll ends all bans and gives their number.

@@ -32,6 +32,9 @@ func (o Offence) String() string {
 	return fmt.Sprintf("Offence(%d)", uint8(o))
 }
 
+// Known reports whether it is one of Offences.
+func (o Offence) Known() bool { return o > None && o < offences }
+
 // Offences lists all but None.
 func Offences() []Offence { return []Offence{TooSoon, ForgedTicket, BadToken, Malformed} }
 

@@ -5,7 +5,7 @@
 // limit_req on this machine, sends wrk's load to each in turn, the same bytes to all, and prints the
 // medians over the rounds as `name: value` lines, with the absolute figures beside them:
 //
-//	edgebench [-interceptor FILE] [-counter FILE] [-rounds 7] [-run 2s] [-only refuse,soldout,newtoken,forward]
+//	edgebench [-interceptor FILE] [-counter FILE] [-rounds 7] [-run 2s] [-only refuse,soldout,newtoken,forward,hop]
 //
 // CPU is what a server has used, user and system, for each million requests: generator and servers share
 // the machine's cores, so that requests a second say less. All are stopped and their files removed at the

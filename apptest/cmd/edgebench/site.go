@@ -16,10 +16,10 @@ import (
 	"headgate.example/apptest/voters"
 )
 
-// site is a counter and an interceptor before an upstream.
+// site is a counter and an interceptor, or several, before an upstream.
 type site struct {
 	counter *voters.Shard
-	edge    *target
+	edge    *target // all interceptors; requests go to the first
 }
 
 // edgeConfig is what is set otherwise than by default: the interval is so long that nobody's press is
@@ -27,8 +27,8 @@ type site struct {
 // that is measured.
 const edgeConfig = `service: {admin: %[2]q, log_format: json}
 listen: %[1]q
-self: edge-1
-peers: [{name: edge-1, address: %[1]q}]
+self: %[7]s
+peers: %[8]s
 tokens: {keys: [{id: %[3]s, algorithm: HS256, secret: %[4]s}]}
 ticket_keys: [{id: t1, secret: ticket-secret-for-measurements}]
 hop_keys: [{id: h1, secret: hop-secret-for-measurements}]
@@ -38,8 +38,8 @@ limits: {user_interval: {every: 10m}}
 strikes: {too_soon: {mode: shadow}}
 `
 
-// startSite starts both.
-func startSite(ctx context.Context, b *bench, upstream string) (_ *site, err error) {
+// startSite starts a counter and so many interceptors.
+func startSite(ctx context.Context, b *bench, upstream string, edges int) (_ *site, err error) {
 	s := &site{}
 	defer func() {
 		if err != nil {
@@ -56,25 +56,41 @@ func startSite(ctx context.Context, b *bench, upstream string) (_ *site, err err
 	if err := s.counter.Start(ctx); err != nil {
 		return nil, err
 	}
-	t := &target{name: "edge", refuses: true, admin: []string{""}}
-	if t.address, err = measure.FreeAddress(); err != nil {
-		return nil, err
+	s.edge = &target{name: "edge", refuses: true}
+	addresses := make([]string, edges)
+	var peers []string
+	for i := range addresses {
+		if addresses[i], err = measure.FreeAddress(); err != nil {
+			return nil, err
+		}
+		peers = append(peers, fmt.Sprintf("{name: edge-%d, address: %q}", i+1, addresses[i]))
 	}
-	if t.admin[0], err = measure.FreeAddress(); err != nil {
-		return nil, err
+	s.edge.address = addresses[0]
+	for i, address := range addresses {
+		if err := s.launch(ctx, b, fmt.Sprintf("edge-%d", i+1), address, upstream, "["+strings.Join(peers, ", ")+"]"); err != nil {
+			return nil, err
+		}
 	}
-	file := filepath.Join(b.dir, "interceptor.yaml")
-	text := fmt.Appendf(nil, edgeConfig, t.address, t.admin[0], tokenKey, tokenSecret, s.counter.Voters[0].Client, upstream)
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		return nil, err
-	}
-	p, err := measure.Launch(ctx, t.name, b.dir, b.interceptor, "--config", file)
+	return s, s.edge.await(ctx)
+}
+
+// launch starts one interceptor.
+func (s *site) launch(ctx context.Context, b *bench, name, address, upstream, peers string) error {
+	admin, err := measure.FreeAddress()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	t.processes = []*measure.Process{p}
-	s.edge = t
-	return s, t.await(ctx)
+	file := filepath.Join(b.dir, name+".yaml")
+	text := fmt.Appendf(nil, edgeConfig, address, admin, tokenKey, tokenSecret, s.counter.Voters[0].Client, upstream, name, peers)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return err
+	}
+	p, err := measure.Launch(ctx, name, b.dir, b.interceptor, "--config", file)
+	if err != nil {
+		return err
+	}
+	s.edge.processes, s.edge.admin = append(s.edge.processes, p), append(s.edge.admin, admin)
+	return nil
 }
 
 func (s *site) stop() {

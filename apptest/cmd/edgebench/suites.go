@@ -19,6 +19,7 @@ func suites() []suite {
 		{"soldout", soldOut},
 		{"newtoken", newToken},
 		{"forward", forward},
+		{"hop", hop},
 	}
 }
 
@@ -40,10 +41,15 @@ func knownTokens() func(int) []string {
 
 // ground is the yardstick and an edge before it.
 func ground(ctx context.Context, b *bench) (bare *target, s *site, stop func(), err error) {
+	return groundFor(ctx, b, 1)
+}
+
+// groundFor is ground with several edges.
+func groundFor(ctx context.Context, b *bench, edges int) (bare *target, s *site, stop func(), err error) {
 	if bare, err = startBare(ctx, b.dir); err != nil {
 		return nil, nil, nil, err
 	}
-	if s, err = startSite(ctx, b, bare.address); err != nil {
+	if s, err = startSite(ctx, b, bare.address, edges); err != nil {
 		bare.stop()
 		return nil, nil, nil, err
 	}

@@ -3,6 +3,8 @@ package interceptor
 import (
 	"fmt"
 	"io"
+	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -276,4 +278,20 @@ func TestRulesChangeAtRuntimeAndBalancesStay(t *testing.T) {
 	want("the node's bucket, smaller", 200, 200, 200, 503)
 	set(rule(ModeOff, 1), rule(ModeEnforce, 100))
 	want("the node's bucket, larger", 503)
+}
+
+// An upstream may have limits of its own: both are told, as two lines of one list.
+func TestQuotasOfTheUpstreamAreKept(t *testing.T) {
+	e := newEdge(t, nil)
+	e.shop.handle(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("RateLimit", `"shop";r=1;t=1`)
+		w.Header().Set("RateLimit-Policy", `"shop";q=5;w=1`)
+	})
+	a := e.as(e.token("a1"))
+	if got, want := a.header.Values("RateLimit"), []string{`"shop";r=1;t=1`, `"user_bucket";r=19;t=1`}; !slices.Equal(got, want) {
+		t.Errorf("RateLimit %q, want %q", got, want)
+	}
+	if got, want := a.header.Values("RateLimit-Policy"), []string{`"shop";q=5;w=1`, `"user_bucket";q=20;w=2`}; !slices.Equal(got, want) {
+		t.Errorf("RateLimit-Policy %q, want %q", got, want)
+	}
 }

@@ -167,7 +167,8 @@ func (x *exchange) tell(l *limit, left int64) {
 
 // writeQuotas writes RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers, lists of RFC
 // 9651) where a limit of the caller was asked: what is left, and in how many seconds it is full again.
-// Limits that all callers share are not told: what is left of them is nobody's.
+// Limits that all callers share are not told: what is left of them is nobody's. An upstream's own lines,
+// and those of the owner of the user, stand beside these: lines of a list are one list.
 func (x *exchange) writeQuotas() {
 	if x.quotaCount == 0 {
 		return
@@ -180,7 +181,7 @@ func (x *exchange) writeQuotas() {
 		}
 		buf = append(buf, q.limit.policy...)
 	}
-	h.SetBytesV("Ratelimit-Policy", buf)
+	h.AddBytesV("Ratelimit-Policy", buf)
 	buf = buf[:0]
 	for i, q := range x.quotas[:x.quotaCount] {
 		if i > 0 {
@@ -191,6 +192,6 @@ func (x *exchange) writeQuotas() {
 		buf = append(buf, ";t="...)
 		buf = strconv.AppendInt(buf, seconds(q.limit.rate.UntilFull(q.left)), 10)
 	}
-	h.SetBytesV("Ratelimit", buf)
+	h.AddBytesV("Ratelimit", buf)
 	x.buf = buf
 }

@@ -1,6 +1,7 @@
 package interceptor
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"headgate.example/interceptor/strikes"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
+	"headgate.example/lib/sale"
 	"headgate.example/lib/service"
 )
 
@@ -143,9 +145,10 @@ func (c *Config) userHashSecret() string {
 func (c *Config) trustedPrefixes(report func(i int, err error)) []netip.Prefix {
 	var list []netip.Prefix
 	for i, text := range c.TrustedProxies {
-		prefix, err := parsePrefix(text)
-		if err != nil {
-			report(i, err)
+		prefix, err := sale.ParseNetwork(text)
+		var wrong *sale.FieldError
+		if errors.As(err, &wrong) {
+			report(i, errors.New(wrong.Reason))
 			continue
 		}
 		list = append(list, prefix)

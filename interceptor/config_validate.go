@@ -2,14 +2,12 @@ package interceptor
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"headgate.example/interceptor/peers"
 	"headgate.example/interceptor/proxy"
-	"headgate.example/interceptor/rules"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
 	"headgate.example/lib/service"
@@ -159,8 +157,6 @@ func index(i int) string { return fmt.Sprintf("[%d]", i) }
 func plainName(name string) bool {
 	return len(name) >= 1 && len(name) <= 40 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
 }
-
-func parsePrefix(text string) (netip.Prefix, error) { return rules.ParseAddress(text) }
 
 // forwardable accepts the names of headers that a route may pass on besides the usual ones.
 func forwardable(name string) bool { return proxy.Forwardable(name) }

@@ -102,7 +102,7 @@ func (b *Book) apply(p *page, r client.Rule) error {
 	case client.RuleUser:
 		taken = put(p.users, r.Value, ban, removed, room)
 	case client.RuleAddress:
-		prefix, err := ParseAddress(r.Value)
+		prefix, err := sale.ParseNetwork(r.Value)
 		if err != nil {
 			return fmt.Errorf("rule %d: %w", r.Index, err)
 		}
@@ -154,25 +154,6 @@ func lengths(addresses map[netip.Prefix]Ban) (bits4, bits6 []int) {
 	slices.Reverse(bits4)
 	slices.Reverse(bits6)
 	return bits4, bits6
-}
-
-// ParseAddress reads an IP address or a CIDR. IPv4 in IPv6 form is taken for IPv4.
-func ParseAddress(text string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		addr = addr.Unmap().WithZone("")
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
-	}
-	prefix, err := netip.ParsePrefix(text)
-	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is neither an IP address nor a CIDR", text)
-	}
-	if prefix.Addr().Is4In6() {
-		if prefix.Bits() < 96 {
-			return netip.Prefix{}, fmt.Errorf("%q mixes IPv4 and IPv6", text)
-		}
-		prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
-	}
-	return prefix.Masked(), nil
 }
 
 // User gives the ban that a user is under at a wall-clock millisecond of the counter.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"headgate.example/counter/client"
+	"headgate.example/lib/sale"
 )
 
 func userBanned(b *Book, user string, now int64) bool {
@@ -57,7 +58,7 @@ func TestAddresses(t *testing.T) {
 		{Kind: client.RuleAddress, Value: "10.1.0.0/16"},
 		{Kind: client.RuleAddress, Value: "10.2.3.4", Until: 50},
 		{Kind: client.RuleAddress, Value: "2001:db8::/32"},
-		{Kind: client.RuleAddress, Value: "::ffff:192.0.2.0/120"},
+		{Kind: client.RuleAddress, Value: "192.0.2.9/24"},
 	}}); err != nil {
 		t.Fatal(err)
 	}
@@ -192,4 +193,44 @@ func TestLookUpsAllocateNothing(t *testing.T) {
 	}); n != 0 {
 		t.Fatalf("%v allocations", n)
 	}
+}
+
+// Whatever the control shard may say, a rule that is taken holds for the value that it names, and a lift
+// ends it; nothing panics.
+func FuzzApply(f *testing.F) {
+	for _, value := range []string{"a1", "10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::ffff:1.2.3.4", "::ffff:0:0/96", "0.0.0.0/0", "fe80::1%eth0", ""} {
+		for _, kind := range []string{client.RuleUser, client.RuleAddress, client.RuleToken, "planet"} {
+			f.Add(kind, value, int64(0), int64(7))
+		}
+	}
+	f.Fuzz(func(t *testing.T, kind, value string, until, before int64) {
+		b := NewBook(10)
+		rule := client.Rule{Index: 1, Kind: kind, Value: value, Until: until, Before: before}
+		err := b.Apply(client.Rules{Full: true, Index: 1, Changes: []client.Rule{rule}})
+		if known := kind == client.RuleUser || kind == client.RuleAddress || kind == client.RuleToken; !known && err == nil {
+			t.Fatalf("kind %q is taken", kind)
+		}
+		stands := until == 0 || until > 5
+		switch network, wrong := sale.ParseNetwork(value); {
+		case kind == client.RuleUser:
+			if userBanned(b, value, 5) != stands {
+				t.Fatalf("user %q until %d: banned %v", value, until, !stands)
+			}
+		case kind == client.RuleAddress && wrong != nil:
+			if err == nil || b.Len() != 0 {
+				t.Fatalf("%q is taken for a network", value)
+			}
+		case kind == client.RuleAddress:
+			if addressBanned(b, network.Addr(), 5) != stands {
+				t.Fatalf("%q until %d: banned %v", value, until, !stands)
+			}
+		case kind == client.RuleToken && b.RevokedBefore(value) != before:
+			t.Fatalf("tokens of %q: %d, want %d", value, b.RevokedBefore(value), before)
+		}
+		rule.Index, rule.Removed = 2, true
+		_ = b.Apply(client.Rules{Index: 2, Changes: []client.Rule{rule}})
+		if b.Len() != 0 {
+			t.Fatalf("%s %q stands after it was removed", kind, value)
+		}
+	})
 }

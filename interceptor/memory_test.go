@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
-
 	"headgate.example/interceptor/ratelimit"
 )
 
@@ -37,8 +35,8 @@ func TestBytesPerTrackedUser(t *testing.T) {
 	cfg := testConfig()
 	cfg.Limits.MaxTrackedUsers = users
 	before := heap()
-	s := &Server{figures: newFigures(metrics.NewSet())}
-	if err := s.prepareState(&cfg); err != nil {
+	s, err := newBareServer(&cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
 	rates := [userBudgets]ratelimit.Rate{}

@@ -63,6 +63,8 @@ func (s *Server) Reload(next Config) error {
 // install makes a plan the one that holds. Nothing in it can fail.
 func (s *Server) install(p *plan) {
 	s.limiters.apply(p, s.now())
+	s.seen.SetLimit(p.cfg.Limits.MaxTrackedUsers)
+	s.asked.SetLimit(p.cfg.Limits.MaxTrackedUsers)
 	s.upstreams.Apply(p.cfg.Upstreams)
 	s.sales.SetLimits(p.cfg.saleLimits())
 	s.log.refusals.perSecond.Store(int64(p.cfg.LogRefusalsPerSecond))

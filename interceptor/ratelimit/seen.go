@@ -1,13 +1,16 @@
 package ratelimit
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Seen remembers keys, at least the last max/2 of them and at most max: two generations, the older of
 // which is dropped when the younger is full. It tells until when it may have forgotten keys, so that
 // not being remembered is not mistaken for never having been added. It is safe for concurrent use.
 type Seen struct {
 	shards   [shardCount]seenShard
-	maxShard int
+	maxShard atomic.Int64
 }
 
 type seenShard struct {
@@ -21,8 +24,13 @@ type seenShard struct {
 
 // NewSeen makes a memory of at most limit keys (rounded up to a few hundred).
 func NewSeen(limit int) *Seen {
-	return &Seen{maxShard: max(1, limit/2/shardCount)}
+	s := &Seen{}
+	s.SetLimit(limit)
+	return s
 }
+
+// SetLimit changes how many keys are remembered.
+func (s *Seen) SetLimit(limit int) { s.maxShard.Store(max(1, int64(limit)/2/shardCount)) }
 
 // Add remembers the key. now is the time in the caller's unit; one that is earlier than that of
 // another call is taken for the later one.
@@ -35,7 +43,7 @@ func (s *Seen) Add(key uint64, now int64) {
 	if sh.young.find(word, 1) >= 0 {
 		return
 	}
-	if sh.young.used >= s.maxShard {
+	if sh.young.used >= int(s.maxShard.Load()) {
 		if sh.old.used > 0 {
 			sh.forgot, sh.hasForgot = sh.turned, true
 		}

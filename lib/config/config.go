@@ -130,7 +130,7 @@ func readTree(text []byte, found *collected) *yaml.Node {
 		return nil
 	}
 	if err != nil {
-		line, reason := syntaxProblem(err)
+		line, reason := syntaxProblem(err, text)
 		found.add(line, "", reason)
 		return nil
 	}
@@ -138,7 +138,7 @@ func readTree(text []byte, found *collected) *yaml.Node {
 		found.add(second.Line, "", "a second document begins here: a config is one YAML document")
 		return nil
 	} else if !errors.Is(err, io.EOF) {
-		line, reason := syntaxProblem(err)
+		line, reason := syntaxProblem(err, text)
 		found.add(line, "", reason)
 		return nil
 	}

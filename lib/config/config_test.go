@@ -205,10 +205,14 @@ func TestProblemsNameLineAndField(t *testing.T) {
 }
 
 func TestSyntaxErrorsNameTheLine(t *testing.T) {
-	for _, text := range []string{"count: 1\n  on: true\n", "a: [1", "\tcount: 1", "edge:\n  - a\n  b: c", "count: *nowhere", "a: \x00"} {
+	for text, line := range map[string]string{
+		"count: 1\n  on: true\n": "2", "a: [1": "1", "\tcount: 1": "1", "edge:\n  - a\n  b: c": "2", "count: *nowhere": "1",
+		"count: 1\nedge: {timeout: 5s\nsmall: 1\n": "2", "count: 1\nsmall: 2\n mode: x\n": "3",
+		"%x\n": "1", "a: \x00": "1", "count: 1\nsmall: 2\nmode: \x07": "3", "count: 1\n\xff\xfe": "2",
+	} {
 		c := sampleDefault()
 		err := parse("c.yaml", []byte(text), &c, environment)
-		if err == nil || !strings.HasPrefix(err.Error(), "c.yaml") || !strings.Contains(err.Error(), "not valid YAML: ") || strings.Contains(err.Error(), "\n") {
+		if err == nil || !strings.HasPrefix(err.Error(), "c.yaml:"+line+": ") || !strings.Contains(err.Error(), "not valid YAML: ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

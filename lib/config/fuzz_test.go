@@ -28,7 +28,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("not a list of problems: %v", err)
 		}
 		for _, p := range list.Problems {
-			if p.File != "c.yaml" || p.Line < 0 || p.Reason == "" {
+			if p.File != "c.yaml" || p.Line < 1 || p.Reason == "" {
 				t.Fatalf("an incomplete problem: %+v", p)
 			}
 			if strings.Contains(p.Reason, "s3cret-value") {

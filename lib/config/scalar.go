@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -238,12 +240,34 @@ func shorten(text string) string {
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
-// syntaxProblem takes the line out of a parser's error.
-func syntaxProblem(err error) (line int, reason string) {
-	text := err.Error()
-	if m := yamlLine.FindStringSubmatch(text); m != nil {
+// miscounted are the errors for which the YAML library counts lines from 0.
+var miscounted = regexp.MustCompile(`^(did not find expected (<|node content|'-' indicator|key|',' or)|found (undefined|duplicate|incompatible) )`)
+
+// syntaxProblem takes the line out of the YAML library's error, which does not name the first line, nor
+// that of a byte which is no text.
+func syntaxProblem(err error, text []byte) (line int, reason string) {
+	reason = err.Error()
+	if m := yamlLine.FindStringSubmatch(reason); m != nil {
 		line, _ = strconv.Atoi(m[1]) // digits or nothing
-		text = text[len(m[0]):]
+		reason = reason[len(m[0]):]
 	}
-	return line, "not valid YAML: " + text
+	switch {
+	case line > 0 && miscounted.MatchString(reason):
+		line = min(line+1, 1+bytes.Count(bytes.TrimRight(text, " \t\r\n"), []byte("\n"))) // what is missing at the end is missing in the last line
+	case line == 0:
+		line = 1 + bytes.Count(text[:beginningOfText(text)], []byte("\n"))
+	}
+	return line, "not valid YAML: " + reason
+}
+
+// beginningOfText is the length of what stands before the first byte that is no text, or 0 when all is.
+func beginningOfText(text []byte) int {
+	for at := 0; at < len(text); {
+		r, size := utf8.DecodeRune(text[at:])
+		if r == utf8.RuneError && size <= 1 || r < ' ' && r != '\t' && r != '\n' && r != '\r' || r >= 0x7f && r < 0xa0 && r != 0x85 {
+			return at
+		}
+		at += size
+	}
+	return 0
 }

@@ -102,12 +102,16 @@ func runQueueFull(t *testing.T, spec programs.FleetSpec) {
 	fleet.Stop()
 }
 
-var reachedLine = regexp.MustCompile(`(?m)^headgate_interceptor_upstream_attempts_total\{[^}]*lane="orders"[^}]*\} (\d+)$`)
-
 // counted is how many orders the edge has sent to the shop.
-func counted(t *testing.T, fleet *programs.Fleet) (sum int) {
+func counted(t *testing.T, fleet *programs.Fleet) int {
 	t.Helper()
-	response, err := http.Get(fleet.Admin("interceptor") + "/metrics")
+	return metric(t, fleet.Admin("interceptor")+"/metrics", `^headgate_interceptor_upstream_attempts_total\{[^}]*lane="orders"[^}]*\} (\d+)$`)
+}
+
+// metric adds up the figures of the lines that fit.
+func metric(t *testing.T, url, line string) (sum int) {
+	t.Helper()
+	response, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +120,11 @@ func counted(t *testing.T, fleet *programs.Fleet) (sum int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, match := range reachedLine.FindAllSubmatch(text, -1) {
+	found := regexp.MustCompile("(?m)"+line).FindAllSubmatch(text, -1)
+	if len(found) == 0 {
+		t.Fatalf("no line fits %s", line)
+	}
+	for _, match := range found {
 		n, _ := strconv.Atoi(string(match[1])) // digits
 		sum += n
 	}

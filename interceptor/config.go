@@ -50,9 +50,10 @@ type Config struct {
 	Strikes strikes.Rules `yaml:"strikes"`
 	// TrustedProxies are addresses or CIDRs whose X-Forwarded-For is believed. Default: none.
 	TrustedProxies []string `yaml:"trusted_proxies"`
-	// PollInterval is the time between two fetches of sale state and rules. Default 250ms. The rules are
-	// asked for once before serving; until the counter has told them, routes with roles and the writes of
-	// people who are signed in are answered with `unavailable`. Then the last known ones hold.
+	// PollInterval is the time between two fetches of sale state and rules. Default 200ms, so that a
+	// change is seen within 250ms, the answer's way included. The rules are asked for once before
+	// serving; until the counter has told them, routes with roles and the writes of people who are signed
+	// in are answered with `unavailable`. Then the last known ones hold.
 	PollInterval time.Duration `yaml:"poll_interval"`
 	// StateMaxAge is the age of the fetched sale state at which new orders are answered with
 	// `unavailable`. Default 3s.
@@ -113,7 +114,7 @@ func DefaultConfig() Config {
 		Upstreams:         []proxy.Config{ownBackend("127.0.0.1:8090")},
 		Routes:            DefaultRoutes(),
 		Stages:            map[string]Stage{},
-		PollInterval:      250 * time.Millisecond,
+		PollInterval:      200 * time.Millisecond,
 		StateMaxAge:       3 * time.Second,
 		TokenCacheEntries: 200_000,
 		Limits:            defaultLimits(),

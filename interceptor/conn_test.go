@@ -13,101 +13,157 @@ import (
 // countedDeadlines counts how often the system is told a deadline.
 type countedDeadlines struct {
 	net.Conn
-	reads, writes int
+	told int
 }
 
 func (c *countedDeadlines) SetReadDeadline(t time.Time) error {
-	c.reads++
+	c.told++
 	return c.Conn.SetReadDeadline(t)
 }
 
 func (c *countedDeadlines) SetWriteDeadline(t time.Time) error {
-	c.writes++
+	c.told++
 	return c.Conn.SetWriteDeadline(t)
 }
 
-func pipe(t *testing.T) (*clientConn, *countedDeadlines, net.Conn) {
+var connBounds = Listener{ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 80 * time.Second} // read only
+
+// inBubble runs a test with a connection, on a clock that goes on when everybody waits.
+func inBubble(t *testing.T, test func(t *testing.T, c *clientConn, counted *countedDeadlines, client net.Conn)) {
 	t.Helper()
-	ours, theirs := net.Pipe()
-	counted := &countedDeadlines{Conn: ours}
-	slots := make(chan struct{}, 1)
-	slots <- struct{}{}
-	c := newClientConn(counted, slots)
-	t.Cleanup(func() { _, _ = c.Close(), theirs.Close() })
-	return c, counted, theirs
+	synctest.Test(t, func(t *testing.T) {
+		ours, client := net.Pipe()
+		counted := &countedDeadlines{Conn: ours}
+		slots := make(chan struct{}, 1)
+		slots <- struct{}{}
+		c := newClientConn(counted, &connBounds, slots)
+		defer client.Close()
+		defer c.Close()
+		test(t, c, counted, client)
+	})
 }
 
-func TestReadEndsAtItsDeadlineHoweverManyCameBefore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, counted, _ := pipe(t)
-		start := time.Now()
-		for i := range 100 { // as with each request: the idle time, then the time to read
-			_ = c.SetReadDeadline(start.Add(75*time.Second + time.Duration(i)*time.Millisecond))
-			_ = c.SetReadDeadline(start.Add(5*time.Second + time.Duration(i)*time.Millisecond))
+// exchangeOne serves one request that comes whole.
+func exchangeOne(t *testing.T, c *clientConn, client net.Conn) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		_, err := client.Write([]byte("ask"))
+		_, err2 := io.ReadFull(client, make([]byte, 6))
+		done <- errors.Join(err, err2)
+	}()
+	if n, err := c.Read(make([]byte, 16)); n != 3 || err != nil {
+		t.Fatalf("read %d, %v", n, err)
+	}
+	if n, err := c.Write([]byte("answer")); n != 6 || err != nil {
+		t.Fatalf("wrote %d, %v", n, err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func expires(t *testing.T, c *clientConn, least, most time.Duration) {
+	t.Helper()
+	began := time.Now()
+	_, err := c.Read(make([]byte, 16))
+	if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took < least || took > most {
+		t.Errorf("%v after %s, want %s to %s", err, took, least, most)
+	}
+}
+
+func TestFirstByteHasTheTimeOfARequest(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *clientConn, _ *countedDeadlines, _ net.Conn) {
+		expires(t, c, connBounds.ReadTimeout, connBounds.ReadTimeout)
+	})
+}
+
+func TestRequestInPiecesHasOneDeadline(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		inBubble(t, func(t *testing.T, c *clientConn, _ *countedDeadlines, client net.Conn) {
+			if !first {
+				exchangeOne(t, c, client)
+				time.Sleep(time.Minute) // of the bubble's clock
+			}
+			stop := make(chan struct{})
+			defer close(stop)
+			go func() {
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(time.Second):
+						_, _ = client.Write([]byte("x")) // a byte a second, for ever
+					}
+				}
+			}()
+			if _, err := c.Read(make([]byte, 16)); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			var err error
+			for err == nil {
+				_, err = c.Read(make([]byte, 16))
+			}
+			if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != connBounds.ReadTimeout {
+				t.Errorf("first %v: %v after %s", first, err, took)
+			}
+			_ = client.Close()
+		})
+	}
+}
+
+func TestIdleConnectionIsClosedInTime(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *clientConn, counted *countedDeadlines, client net.Conn) {
+		for range 100 {
+			exchangeOne(t, c, client)
 		}
-		if counted.reads > 2 {
-			t.Errorf("the system was told %d times", counted.reads)
+		if counted.told > 4 {
+			t.Errorf("the system was told %d deadlines for 100 requests", counted.told)
 		}
-		_, err := c.Read(make([]byte, 1))
-		if took := time.Since(start); !errors.Is(err, os.ErrDeadlineExceeded) || took != 5*time.Second+99*time.Millisecond {
-			t.Errorf("%v after %s", err, took)
+		for range 5 { // however often it was idle before
+			time.Sleep(connBounds.IdleTimeout - time.Second)
+			exchangeOne(t, c, client)
 		}
-		_ = c.SetReadDeadline(time.Now().Add(75 * time.Second))
-		idle := time.Now()
-		_, err = c.Read(make([]byte, 1))
-		if took := time.Since(idle); !errors.Is(err, os.ErrDeadlineExceeded) || took != 75*time.Second {
-			t.Errorf("%v after %s", err, took)
+		expires(t, c, connBounds.IdleTimeout, connBounds.IdleTimeout+connBounds.IdleTimeout/idleSlices)
+	})
+}
+
+func TestIdleConnectionServesAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *clientConn, _ *countedDeadlines, client net.Conn) {
+		exchangeOne(t, c, client)
+		go func() {
+			time.Sleep(connBounds.IdleTimeout - time.Second)
+			_, _ = client.Write([]byte("ask"))
+		}()
+		if n, err := c.Read(make([]byte, 16)); n != 3 || err != nil {
+			t.Errorf("%d, %v", n, err)
 		}
-		_ = c.SetReadDeadline(time.Now().Add(time.Second)) // earlier than what is armed
-		soon := time.Now()
-		_, err = c.Read(make([]byte, 1))
-		if took := time.Since(soon); !errors.Is(err, os.ErrDeadlineExceeded) || took != time.Second {
+	})
+}
+
+func TestAnswerThatNobodyTakesIsGivenUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *clientConn, _ *countedDeadlines, client net.Conn) {
+		exchangeOne(t, c, client)
+		time.Sleep(connBounds.WriteTimeout - time.Second) // a deadline of the answer before is about to strike
+		began := time.Now()
+		_, err := c.Write([]byte("nobody reads"))
+		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took < connBounds.WriteTimeout || took > 2*connBounds.WriteTimeout {
 			t.Errorf("%v after %s", err, took)
 		}
 	})
 }
 
-func TestReadGoesOnWhenAnEarlierDeadlineStrikes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, _, theirs := pipe(t)
-		_ = c.SetReadDeadline(time.Now().Add(time.Second))
-		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
-		go func() {
-			time.Sleep(30 * time.Second) // of the bubble's clock
-			_, _ = theirs.Write([]byte("x"))
-		}()
-		got := make([]byte, 8)
-		if n, err := c.Read(got); err != nil || string(got[:n]) != "x" {
-			t.Errorf("%q, %v", got[:n], err)
-		}
-		_ = c.SetReadDeadline(time.Time{}) // none
-		go func() {
-			time.Sleep(time.Hour)
-			_, _ = theirs.Write([]byte("y"))
-		}()
-		if n, err := c.Read(got); err != nil || string(got[:n]) != "y" {
-			t.Errorf("%q, %v", got[:n], err)
-		}
-	})
-}
-
-func TestWriteGoesOnWhereItWasWhenAnEarlierDeadlineStrikes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, counted, theirs := pipe(t)
-		for i := range 100 {
-			_ = c.SetWriteDeadline(time.Now().Add(10*time.Second + time.Duration(i)*time.Millisecond))
-		}
-		_ = c.SetWriteDeadline(time.Now().Add(20 * time.Second))
-		if counted.writes != 1 {
-			t.Errorf("the system was told %d times", counted.writes)
-		}
+func TestAnswerGoesOnWhereItWasWhenAnOldDeadlineStrikes(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *clientConn, _ *countedDeadlines, client net.Conn) {
+		exchangeOne(t, c, client)
+		time.Sleep(connBounds.WriteTimeout - time.Second)
 		read := make(chan string)
 		go func() {
-			first := make([]byte, 2)
-			_, _ = io.ReadFull(theirs, first)
-			time.Sleep(15 * time.Second) // beyond the armed deadline, with half of the answer on its way
-			rest := make([]byte, 4)
-			_, _ = io.ReadFull(theirs, rest)
+			first, rest := make([]byte, 2), make([]byte, 4)
+			_, _ = io.ReadFull(client, first)
+			time.Sleep(3 * time.Second) // the old deadline strikes with half of the answer on its way
+			_, _ = io.ReadFull(client, rest)
 			read <- string(first) + string(rest)
 		}()
 		if n, err := c.Write([]byte("answer")); n != 6 || err != nil {
@@ -116,9 +172,26 @@ func TestWriteGoesOnWhereItWasWhenAnEarlierDeadlineStrikes(t *testing.T) {
 		if got := <-read; got != "answer" {
 			t.Errorf("read %q", got)
 		}
-		_ = c.SetWriteDeadline(time.Now().Add(time.Second))
-		if n, err := c.Write([]byte("nobody reads")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+	})
+}
+
+// Whoever takes the connection over is bounded by his own deadlines only.
+func TestTimesCanBeHandedOver(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *clientConn, _ *countedDeadlines, client net.Conn) {
+		exchangeOne(t, c, client)
+		if err := c.SetDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			time.Sleep(time.Hour)
+			_, _ = client.Write([]byte("late"))
+		}()
+		if n, err := c.Read(make([]byte, 16)); n != 4 || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
+		if err := c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		expires(t, c, time.Second, time.Second)
 	})
 }

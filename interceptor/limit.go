@@ -25,6 +25,7 @@ const (
 // wait for connections that others keep open, run into time-outs, and not know what came of its orders.
 type limitedListener struct {
 	net.Listener
+	bounds Listener
 	slots  chan struct{}
 	answer func() []byte // a whole response
 
@@ -34,8 +35,8 @@ type limitedListener struct {
 	group     sync.WaitGroup
 }
 
-func newLimitedListener(l net.Listener, most int, answer func() []byte) *limitedListener {
-	return &limitedListener{Listener: l, slots: make(chan struct{}, most), answer: answer}
+func newLimitedListener(l net.Listener, bounds Listener, answer func() []byte) *limitedListener {
+	return &limitedListener{Listener: l, slots: make(chan struct{}, bounds.MaxConnections), bounds: bounds, answer: answer}
 }
 
 // Accept gives the next connection that there is room for.
@@ -47,7 +48,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		}
 		select {
 		case l.slots <- struct{}{}:
-			return newClientConn(conn, l.slots), nil
+			return newClientConn(conn, &l.bounds, l.slots), nil
 		default:
 			l.turnAway(conn)
 		}

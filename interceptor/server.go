@@ -134,7 +134,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 		s.release()
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	s.listener = newLimitedListener(newPatientListener(listener, rt.Log), cfg.Server.MaxConnections, s.fullAnswer)
+	s.listener = newLimitedListener(newPatientListener(listener, rt.Log), cfg.Server, s.fullAnswer)
 	s.registerHealth()
 	s.registerGauges()
 	s.registerPages()
@@ -159,15 +159,13 @@ func (s *Server) prepareState(cfg *Config) (err error) {
 	return err
 }
 
+// prepareServer makes the HTTP server. Times are bounded by clientConn.
 func (s *Server) prepareServer(c Listener) {
 	s.http = &fasthttp.Server{
 		Handler:                      s.handle,
 		ErrorHandler:                 s.parseError,
 		HeaderReceived:               s.boundBody,
 		ExpectHandler:                s.expect,
-		ReadTimeout:                  c.ReadTimeout,
-		WriteTimeout:                 c.WriteTimeout,
-		IdleTimeout:                  c.IdleTimeout,
 		ReadBufferSize:               c.HeaderBytes,
 		Concurrency:                  2 * c.MaxConnections, // the listener bounds; a closed connection's worker may linger
 		MaxRequestsPerConn:           c.RequestsPerConnection,

@@ -30,7 +30,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 // begin gives an exchange its plan, times and name.
 func (s *Server) begin(x *exchange) {
 	x.plan = s.plan.Load()
-	x.began = s.now()
+	if x.began = x.ctx.Time(); s.injected || x.began.IsZero() { // the HTTP server has read the clock; that of a hop has not
+		x.began = s.now()
+	}
 	x.mono = s.mono(x.began)
 	x.wall = s.sales.Wall(x.began.UnixMilli())
 	x.number = s.requests.Add(1)
@@ -94,7 +96,11 @@ func (s *Server) finish(x *exchange) {
 		figures = x.route.figures
 	}
 	status := resp.StatusCode()
-	s.figures.count(figures, x.code, status)
+	if x.refusal != nil {
+		s.figures.countLabel(figures, x.refusal.label)
+	} else {
+		s.figures.count(figures, x.code, status)
+	}
 	s.note(x)
 	s.log.write(x, status, s.clock)
 	if x.hop != nil {
@@ -110,14 +116,15 @@ type refusal struct {
 	head    []byte // of the body
 	code    []byte
 	waits   bool
+	label   int // in figures
 }
 
 // newRefusals prepares the refusals of every code.
-func newRefusals() map[problem.Code]*refusal {
+func newRefusals(f *figures) map[problem.Code]*refusal {
 	all := make(map[problem.Code]*refusal)
 	for _, code := range problem.Codes() {
 		p := problem.New(code, "")
-		all[code] = &refusal{problem: *p, head: p.AppendHead(nil), code: []byte(code), waits: code.Waits()}
+		all[code] = &refusal{problem: *p, head: p.AppendHead(nil), code: []byte(code), waits: code.Waits(), label: f.codes[string(code)]}
 	}
 	return all
 }

@@ -31,8 +31,9 @@ type exchange struct {
 
 	number    uint64 // of the request at this node
 	id        [requestIDBytes]byte
-	route     *boundRoute // nil before the stage route
-	target    []byte      // path and query, as received, checked, and sent on
+	route     *boundRoute   // nil before the stage route
+	absent    proxy.Present // headers that the request does not have, as far as is known
+	target    []byte        // path and query, as received, checked, and sent on
 	path      []byte
 	parameter []byte // the text at {name} in the route's path
 	address   netip.Addr
@@ -110,6 +111,14 @@ func (x *exchange) clearRefusal() {
 	x.refusal, x.problem = nil, problem.Problem{}
 	x.retryAfter, x.offence = 0, strikes.None
 	x.away = false
+}
+
+// peek gives a header's value, without looking for one that is known to be absent.
+func (x *exchange) peek(header proxy.Present, name string) []byte {
+	if x.absent&header != 0 {
+		return nil
+	}
+	return x.ctx.Request.Header.Peek(name)
 }
 
 // isOrder reports whether the route takes orders.

@@ -76,6 +76,11 @@ func (f *figures) count(r *routeFigures, code string, status int) {
 	if !known {
 		i = f.codes[statusClass(status)]
 	}
+	f.countLabel(r, i)
+}
+
+// countLabel is count for a label that is known by its number.
+func (f *figures) countLabel(r *routeFigures, i int) {
 	counter := r.counters[i].Load()
 	if counter == nil {
 		counter = f.set.GetOrCreateCounter(fmt.Sprintf(metricPrefix+"requests_total{route=%q,code=%q}", r.name, f.labels[i]))

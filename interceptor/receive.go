@@ -15,7 +15,7 @@ const chunkedLength = -1
 // the header emptied, or for findRoute.
 func (s *Server) boundBody(header *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	if header.ContentLength() == chunkedLength {
-		if err := proxy.CheckHeader(header); err != nil {
+		if _, err := proxy.CheckHeader(header); err != nil {
 			s.malformed.Store(header, err)
 			return fasthttp.RequestConfig{MaxRequestBodySize: 1}
 		}

@@ -49,6 +49,7 @@ type Server struct {
 	reloading sync.Mutex
 	rt        *service.Runtime
 	clock     func() time.Time
+	injected  bool // the clock is not the system's
 	opened    time.Time
 	listener  *limitedListener
 	http      *fasthttp.Server
@@ -95,7 +96,9 @@ var _ service.Program = (*Server)(nil)
 type Option func(*Server)
 
 // WithClock replaces the clock. It must not go back.
-func WithClock(now func() time.Time) Option { return func(s *Server) { s.clock = now } }
+func WithClock(now func() time.Time) Option {
+	return func(s *Server) { s.clock, s.injected = now, true }
+}
 
 // WithCounter replaces the counter's client. The caller closes it.
 func WithCounter(c Counter) Option {
@@ -147,7 +150,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 // prepareState makes what no config replaces.
 func (s *Server) prepareState(cfg *Config) (err error) {
 	l := &cfg.Limits
-	s.refusals = newRefusals()
+	s.refusals = newRefusals(s.figures)
 	s.rules = rules.NewBook(rules.DefaultMaxRules)
 	s.sales = salestate.New(cfg.saleLimits())
 	s.hasher = userkey.New([]byte(cfg.userHashSecret()))

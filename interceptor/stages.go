@@ -20,7 +20,8 @@ import (
 // findRoute checks the request's form and finds its route.
 func (s *Server) findRoute(x *exchange) bool {
 	header := &x.ctx.Request.Header
-	if err := proxy.CheckHeader(header); err != nil {
+	present, err := proxy.CheckHeader(header)
+	if err != nil {
 		s.malformed.Delete(header)
 		x.ctx.SetConnectionClose() // who misreads where a request ends misreads the next one
 		x.refuseStrike(s, strikes.Malformed, problem.InvalidRequest, err.Error())
@@ -30,6 +31,7 @@ func (s *Server) findRoute(x *exchange) bool {
 		}
 		return true
 	}
+	x.absent = ^present
 	x.target = header.RequestURI()
 	path, query, err := route.Canonical(x.target)
 	if err != nil {
@@ -61,7 +63,7 @@ func (s *Server) checkToken(x *exchange) bool {
 	if x.route.auth == AuthNone {
 		return s.checkOrigin(x)
 	}
-	token, fromCookie := header.Peek("Authorization"), false
+	token, fromCookie := x.peek(proxy.HasAuthorization, "Authorization"), false
 	if len(token) > 0 {
 		if len(token) <= len(bearer) || !bytes.EqualFold(token[:len(bearer)], bearer) {
 			return s.noIdentity(x, strikes.BadToken, "Authorization: must be Bearer and a token.")
@@ -199,21 +201,20 @@ func (s *Server) readOrderForm(x *exchange) bool {
 	if sale.CheckSaleID(string(x.parameter)) != nil {
 		return x.refuse(s, problem.NotFound, "There is no such sale.")
 	}
-	header := &x.ctx.Request.Header
 	var err error
 	if x.form.quantity, x.form.stated, err = x.route.Order.readQuantity(x.ctx); err != nil {
 		var wrong *formError
 		errors.As(err, &wrong)
 		return s.refuseField(x, wrong.field, wrong.reason)
 	}
-	if key := header.Peek("Idempotency-Key"); len(key) > 0 {
+	if key := x.peek(proxy.HasKey, "Idempotency-Key"); len(key) > 0 {
 		x.form.key = string(key)
 		var wrong *sale.FieldError
 		if errors.As(sale.CheckKey(x.form.key), &wrong) {
 			return s.refuseField(x, "Idempotency-Key", wrong.Reason)
 		}
 	}
-	if ticket := header.Peek(auth.HeaderTicket); len(ticket) > 0 && s.readTicket(x, ticket) {
+	if ticket := x.peek(proxy.HasTicket, auth.HeaderTicket); len(ticket) > 0 && s.readTicket(x, ticket) {
 		return true
 	}
 	x.pressKey = s.hasher.UserInSale(x.identity.User, x.parameter)

@@ -40,35 +40,41 @@ var (
 	protocol = []byte("HTTP/1.0")
 )
 
+// Present says which of some headers a request has.
+type Present uint32
+
 // The headers that are looked at, or that may stand in a request once only: of two, somebody else in the
 // chain may have believed the other.
 const (
-	isLength = 1 << iota
-	isTransfer
-	isContent
-	isExpect
-	isOrigin
-	isAuthorization
-	isType
-	isKey
-	isTicket
+	HasLength Present = 1 << iota
+	HasTransfer
+	HasContent
+	HasExpect
+	HasOrigin
+	HasAuthorization
+	HasType
+	HasKey // Idempotency-Key
+	HasTicket
+
+	// Unknown is given for a request that was not received: it may have any of them.
+	Unknown = ^Present(0)
 )
 
 // known are the names by their length, which tells most apart.
 var known = [...][]struct {
 	name []byte
-	bit  uint32
+	bit  Present
 }{
-	6:  {{[]byte("expect"), isExpect}, {[]byte("origin"), isOrigin}},
-	12: {{[]byte("content-type"), isType}},
-	13: {{[]byte("authorization"), isAuthorization}},
-	14: {{[]byte("content-length"), isLength}},
-	15: {{[]byte("idempotency-key"), isKey}, {[]byte("headgate-ticket"), isTicket}},
-	16: {{[]byte("content-encoding"), isContent}},
-	17: {{[]byte("transfer-encoding"), isTransfer}},
+	6:  {{[]byte("expect"), HasExpect}, {[]byte("origin"), HasOrigin}},
+	12: {{[]byte("content-type"), HasType}},
+	13: {{[]byte("authorization"), HasAuthorization}},
+	14: {{[]byte("content-length"), HasLength}},
+	15: {{[]byte("idempotency-key"), HasKey}, {[]byte("headgate-ticket"), HasTicket}},
+	16: {{[]byte("content-encoding"), HasContent}},
+	17: {{[]byte("transfer-encoding"), HasTransfer}},
 }
 
-func bitOf(name []byte) uint32 {
+func bitOf(name []byte) Present {
 	if len(name) < len(known) {
 		for i := range known[len(name)] {
 			if k := &known[len(name)][i]; bytes.EqualFold(name, k.name) {
@@ -79,28 +85,30 @@ func bitOf(name []byte) uint32 {
 	return 0
 }
 
-// CheckHeader refuses what fasthttp accepts and other servers read differently. It looks at the header as
-// it was received. Errors are *MalformedError; after one the connection must be closed, since who misreads
-// where a request ends misreads the next one.
-func CheckHeader(h *fasthttp.RequestHeader) error {
+// CheckHeader refuses what fasthttp accepts and other servers read differently, and says which headers there
+// are. It looks at the header as it was received. Errors are *MalformedError; after one the connection must be
+// closed, since who misreads where a request ends misreads the next one.
+func CheckHeader(h *fasthttp.RequestHeader) (Present, error) {
 	seen, err := checkLines(h.RawHeaders())
 	switch {
 	case err != nil:
-		return err
-	case seen&isLength != 0 && seen&isTransfer != 0:
-		return ErrFraming
-	case (h.IsGet() || h.IsHead()) && (h.ContentLength() > 0 || seen&isTransfer != 0):
-		return ErrUnwantedBody
+	case seen&HasLength != 0 && seen&HasTransfer != 0:
+		err = ErrFraming
+	case (h.IsGet() || h.IsHead()) && (h.ContentLength() > 0 || seen&HasTransfer != 0):
+		err = ErrUnwantedBody
 	case !h.IsHTTP11() && !bytes.Equal(h.Protocol(), protocol):
-		return ErrVersion
+		err = ErrVersion
 	case !validHost(h.Host()):
-		return ErrHost
+		err = ErrHost
 	}
-	return nil
+	if len(h.RawHeaders()) == 0 {
+		seen = Unknown
+	}
+	return seen, err
 }
 
 // checkLines walks over the lines and gives which of the known headers there are.
-func checkLines(raw []byte) (seen uint32, err error) {
+func checkLines(raw []byte) (seen Present, err error) {
 	for lines := 0; len(raw) > 0; lines++ {
 		end := bytes.IndexByte(raw, '\n')
 		if end < 1 || raw[end-1] != '\r' {
@@ -137,13 +145,13 @@ func checkLines(raw []byte) (seen uint32, err error) {
 	return seen, nil
 }
 
-func checkValue(bit uint32, value []byte) error {
+func checkValue(bit Present, value []byte) error {
 	switch {
-	case bit == isTransfer && !bytes.EqualFold(value, chunked):
+	case bit == HasTransfer && !bytes.EqualFold(value, chunked):
 		return ErrEncoding
-	case bit == isContent:
+	case bit == HasContent:
 		return ErrContent
-	case bit == isExpect && !bytes.EqualFold(value, proceed):
+	case bit == HasExpect && !bytes.EqualFold(value, proceed):
 		return ErrExpectation
 	}
 	return nil

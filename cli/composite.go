@@ -21,9 +21,10 @@ type layer struct {
 // running is a layer that was started.
 type running struct {
 	layer
-	stop context.CancelFunc
-	done chan struct{}
-	err  error // read after done
+	program service.Program
+	stop    context.CancelFunc
+	done    chan struct{}
+	err     error // read after done
 }
 
 // stack holds running layers. They are started from the one that the others lean on upwards.
@@ -43,7 +44,7 @@ func (s *stack) start(ctx context.Context, l layer) error {
 	}
 	// A layer ends when its turn comes, not when the process is told to stop.
 	own, stop := context.WithCancel(context.WithoutCancel(ctx))
-	r := &running{layer: l, stop: stop, done: make(chan struct{})}
+	r := &running{layer: l, program: program, stop: stop, done: make(chan struct{})}
 	s.layers = append(s.layers, r)
 	l.rt.Health.SetReady(true)
 	go func() {

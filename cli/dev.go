@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,8 +21,9 @@ import (
 
 // Dev is the one process: all layers over loopback sockets, and one admin server for them.
 type Dev struct {
-	cfg    Config
-	folder *Folder // nil: a config of one's own, nothing is seeded or printed of accounts
+	cfg    Config                 // with which it was opened
+	config atomic.Pointer[Config] // with which it runs, see Reload
+	folder *Folder                // nil: a config of one's own, nothing is seeded or printed of accounts
 	rt     *service.Runtime
 	stack  *stack
 	admin  *service.Admin
@@ -65,6 +67,7 @@ const readyWithin = 2 * time.Minute
 // when buyers can buy. After an error nothing stays open.
 func OpenDev(ctx context.Context, cfg Config, folder *Folder, rt *service.Runtime, log *slog.Logger) (d *Dev, err error) {
 	d = &Dev{cfg: cfg, folder: folder, rt: rt, stack: newStack(), unlock: func() {}}
+	d.config.Store(&cfg)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())

@@ -35,7 +35,7 @@ func (s *Server) CheckReload(next *Config, p *config.Problems) {
 	for _, path := range config.Changed(&s.plan.Load().cfg, next) {
 		in := func(field string) bool { return within(path, field) }
 		if slices.ContainsFunc(fixedFields, in) && !slices.ContainsFunc(freeFields, in) {
-			p.Addf(path, "cannot be changed while the program runs: restart it to change this")
+			p.Addf(path, service.NotWhileRunning)
 		}
 	}
 }

@@ -16,6 +16,9 @@ import (
 // taken when two looks saw the same, so that a file that is half written is not.
 const reloadInterval = 500 * time.Millisecond
 
+// NotWhileRunning is what CheckReload says of a field that cannot be changed.
+const NotWhileRunning = "cannot be changed while the program runs: restart it to change this"
+
 // Reloadable is a Program whose config can be changed while it runs. *C must be a config.Validator.
 type Reloadable[C any] interface {
 	Program

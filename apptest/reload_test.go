@@ -58,7 +58,7 @@ func (r *reloadRig) page(path string) string {
 
 func (r *reloadRig) counted(result string) int {
 	r.t.Helper()
-	const name = `headgate_interceptor_config_reloads_total{result="%s"} %%d`
+	const name = `headgate_config_reloads_total{program="interceptor",result="%s"} %%d`
 	var n int
 	for line := range strings.Lines(r.page("/metrics")) {
 		if _, err := fmt.Sscanf(line, fmt.Sprintf(name, result), &n); err == nil {
@@ -119,7 +119,7 @@ func (r *reloadRig) refuse(text, line, field, reason string) {
 	if after := r.hash(); after != before {
 		r.t.Errorf("the config changed from %s to %s", before, after)
 	}
-	if metrics := r.page("/metrics"); !strings.Contains(metrics, "headgate_interceptor_config_last_reload_successful 0") {
+	if metrics := r.page("/metrics"); !strings.Contains(metrics, `headgate_config_last_reload_successful{program="interceptor"} 0`) {
 		r.t.Error("the metrics do not tell of it")
 	}
 }
@@ -237,7 +237,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, 10*time.Second, "the file is again what runs", func() bool {
-		return strings.Contains(r.page("/metrics"), "headgate_interceptor_config_last_reload_successful 1")
+		return strings.Contains(r.page("/metrics"), `headgate_config_last_reload_successful{program="interceptor"} 1`)
 	})
 	if page := r.page("/config"); strings.Contains(page, "not taken") {
 		t.Errorf("/config still tells of a refusal:\n%s", page)

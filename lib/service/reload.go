@@ -50,13 +50,15 @@ type reloader[C any] struct {
 // newReloader makes the reloader of a program that runs with the given text of its file.
 func newReloader[C any](file string, text []byte, defaults func() C, program Reloadable[C], rt *Runtime) *reloader[C] {
 	sum := sha256.Sum256(text)
-	name := func(metric string) string { return fmt.Sprintf("headgate_%s_config_%s", rt.Name, metric) }
+	name := func(metric, labels string) string {
+		return fmt.Sprintf("headgate_config_%s{program=%q%s}", metric, rt.Name, labels)
+	}
 	r := &reloader[C]{
 		file: file, defaults: defaults, program: program, rt: rt, running: sum, tried: sum, seen: sum,
-		taken:   rt.Metrics.NewCounter(name(`reloads_total{result="taken"}`)),
-		refused: rt.Metrics.NewCounter(name(`reloads_total{result="refused"}`)),
-		lastOK:  rt.Metrics.NewGauge(name("last_reload_successful"), nil),
-		since:   rt.Metrics.NewGauge(name("loaded_timestamp_seconds"), nil),
+		taken:   rt.Metrics.NewCounter(name("reloads_total", `,result="taken"`)),
+		refused: rt.Metrics.NewCounter(name("reloads_total", `,result="refused"`)),
+		lastOK:  rt.Metrics.NewGauge(name("last_reload_successful", ""), nil),
+		since:   rt.Metrics.NewGauge(name("loaded_timestamp_seconds", ""), nil),
 	}
 	r.lastOK.Set(1)
 	r.since.Set(float64(time.Now().Unix()))

@@ -138,8 +138,8 @@ func TestReloaderTakesWhatIsRightAndKeepsTheRest(t *testing.T) {
 			t.Errorf("%s: health says %v", step.name, health)
 		}
 		metrics := metricsOf(rt)
-		if want := map[bool]string{true: "config_last_reload_successful 0", false: "config_last_reload_successful 1"}[step.refuses]; !strings.Contains(metrics, "headgate_test_"+want) {
-			t.Errorf("%s: no %s in %s", step.name, want, metrics)
+		if want := map[bool]string{true: "0", false: "1"}[step.refuses]; !strings.Contains(metrics, `headgate_config_last_reload_successful{program="test"} `+want) {
+			t.Errorf("%s: last_reload_successful is not %s in %s", step.name, want, metrics)
 		}
 		if got := int(r.refused.Get()); got != refused {
 			t.Errorf("%s: %d refusals counted, want %d", step.name, got, refused)

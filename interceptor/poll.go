@@ -20,11 +20,11 @@ const sweepInterval = 10 * time.Second
 
 // poll keeps the copies of sale state and rules fresh until ctx ends. The two do not wait for each
 // other: rules come from the control shard only, sale state from all.
-func (s *Server) poll(ctx context.Context, pollRules func(context.Context)) {
+func (s *Server) poll(ctx context.Context, pollRules, pollSales func(context.Context)) {
 	var group sync.WaitGroup
 	polling := func() time.Duration { return s.plan.Load().cfg.PollInterval }
 	sweeping := func() time.Duration { return sweepInterval }
-	group.Go(func() { s.every(ctx, polling, s.pollSales()) })
+	group.Go(func() { s.every(ctx, polling, pollSales) })
 	group.Go(func() { s.every(ctx, polling, pollRules) })
 	group.Go(func() { s.every(ctx, sweeping, func(context.Context) { s.sweep() }) })
 	group.Wait()

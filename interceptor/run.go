@@ -15,12 +15,15 @@ import (
 func (s *Server) Run(ctx context.Context) error {
 	pollCtx, stopPolling := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	// Before the first request is served, so that revocations and bans hold for it. Where the counter
-	// is away, which takes its time-out at most, what they protect is refused until it answers: see
-	// checkToken.
-	pollRules := s.pollRules()
+	// Before the first request is served, so that revocations and bans hold for it and sales are known. Where
+	// the counter is away, which takes its time-out at most, what they protect is refused until it answers:
+	// see checkToken and checkSaleState.
+	pollRules, pollSales := s.pollRules(), s.pollSales()
 	pollRules(ctx)
-	group.Go(func() { s.poll(pollCtx, pollRules) })
+	if s.rules.Known() {
+		pollSales(ctx)
+	}
+	group.Go(func() { s.poll(pollCtx, pollRules, pollSales) })
 	group.Go(func() { s.upstreams.Run(pollCtx) })
 	group.Go(func() { s.peers.Run(s.peering) })
 	served := make(chan error, 1)

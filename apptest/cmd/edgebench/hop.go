@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+
+	"headgate.example/apptest/signer"
 )
 
 // hop measures 429 to users whose budgets another edge keeps: what both edges use together for one request
@@ -80,12 +82,12 @@ func (s *site) tokensOf(ctx context.Context, node string, count int) (tokens []s
 		}
 		return nil
 	})
-	sign := newSigner()
+	sign := signer.New()
 	for i := 0; err == nil && len(tokens) < count; i++ {
 		user := fmt.Sprintf("u%07d", i)
 		var owner string
 		if owner, err = s.owner(ctx, user); owner == node {
-			tokens = append(tokens, sign.token(user))
+			tokens = append(tokens, sign.Token(user))
 		}
 	}
 	return tokens, err

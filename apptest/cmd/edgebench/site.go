@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"headgate.example/apptest/measure"
+	"headgate.example/apptest/signer"
 	"headgate.example/apptest/voters"
 )
 
@@ -81,7 +82,7 @@ func (s *site) launch(ctx context.Context, b *bench, name, address, upstream, pe
 		return err
 	}
 	file := filepath.Join(b.dir, name+".yaml")
-	text := fmt.Appendf(nil, edgeConfig, address, admin, tokenKey, tokenSecret, s.counter.Voters[0].Client, upstream, name, peers)
+	text := fmt.Appendf(nil, edgeConfig, address, admin, signer.Key, signer.Secret, s.counter.Voters[0].Client, upstream, name, peers)
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}

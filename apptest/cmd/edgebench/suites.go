@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
+
+	"headgate.example/apptest/signer"
 )
 
 // suite measures some figures. The folder it is given is its own.
@@ -35,7 +37,7 @@ func suiteNames() []string {
 const knownUsers = 2000
 
 func knownTokens() func(int) []string {
-	list := newSigner().many("u", knownUsers)
+	list := signer.New().Many("u", knownUsers)
 	return func(int) []string { return list }
 }
 
@@ -105,9 +107,9 @@ const tokensPerSecond = 90_000
 
 // newToken measures the same with a token in each request that the edge has never seen.
 func newToken(ctx context.Context, b *bench) error {
-	sign := newSigner()
+	sign := signer.New()
 	return againstBare(ctx, b, "newtoken.cpu_vs_fasthttp", func(run int) []string {
-		return sign.many(fmt.Sprintf("n%d-", run), int(b.run.Seconds()*tokensPerSecond))
+		return sign.Many(fmt.Sprintf("n%d-", run), int(b.run.Seconds()*tokensPerSecond))
 	}, true)
 }
 
@@ -119,7 +121,7 @@ func againstBare(ctx context.Context, b *bench, figure string, tokens func(int) 
 	defer stop()
 	c := contest{load: press("POST", orders, `{"quantity":1}`), code: "sold_out", targets: []*target{bare, s.edge}}
 	c.load.tokens, c.load.once = tokens, once
-	if err := s.open(ctx, "bench", 0, 1, c.load.one(newSigner().token("nobody")), c.code); err != nil {
+	if err := s.open(ctx, "bench", 0, 1, c.load.one(signer.New().Token("nobody")), c.code); err != nil {
 		return err
 	}
 	if err := c.hold(ctx, b); err != nil {

@@ -145,8 +145,18 @@ func (b *limitBuilder) limit(name, route, mode string, r ratelimit.Rate, err err
 	}
 	mode = cmp.Or(mode, ModeEnforce)
 	return &limit{rate: r, shadow: mode == ModeShadow, item: fmt.Sprintf("%q", name),
-		policy:   fmt.Sprintf("%q;q=%d;w=%d", name, r.Burst(), seconds(r.Window())),
+		policy:   policyOf(name, r),
 		refusals: b.s.figures.limitRefusals(name, route, mode)}
+}
+
+// policyOf is a limit's item in RateLimit-Policy: its quota in a window of whole seconds. A budget that
+// fills sooner than in one second is told as what a second gives.
+func policyOf(name string, r ratelimit.Rate) string {
+	quota, window := r.Burst(), r.Window()
+	if window < time.Second {
+		quota = int64(float64(quota) * float64(time.Second) / float64(window))
+	}
+	return fmt.Sprintf("%q;q=%d;w=%d", name, quota, seconds(window))
 }
 
 // seconds rounds up.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"headgate.example/interceptor/ratelimit"
 	"headgate.example/lib/service/servicetest"
 )
 
@@ -293,5 +294,24 @@ func TestQuotasOfTheUpstreamAreKept(t *testing.T) {
 	}
 	if got, want := a.header.Values("RateLimit-Policy"), []string{`"shop";q=5;w=1`, `"user_bucket";q=20;w=2`}; !slices.Equal(got, want) {
 		t.Errorf("RateLimit-Policy %q, want %q", got, want)
+	}
+}
+
+func TestPoliciesAreOfWholeSeconds(t *testing.T) {
+	for _, c := range []struct {
+		interval time.Duration
+		burst    int64
+		want     string
+	}{
+		{time.Second, 1, `"x";q=1;w=1`}, {100 * time.Millisecond, 20, `"x";q=20;w=2`}, {time.Hour, 3, `"x";q=3;w=10800`},
+		{time.Millisecond, 1, `"x";q=1000;w=1`}, {time.Microsecond, 20, `"x";q=1000000;w=1`}, {2500 * time.Millisecond, 1, `"x";q=1;w=3`},
+	} {
+		r, err := ratelimit.NewRate(c.interval, c.burst)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := policyOf("x", r); got != c.want {
+			t.Errorf("%d, then one in %s: %s, want %s", c.burst, c.interval, got, c.want)
+		}
 	}
 }

@@ -81,3 +81,23 @@ func TestSeenIsTakenOut(t *testing.T) {
 		t.Errorf("forgot %v until %d", forgot, until)
 	}
 }
+
+func TestSeenChangesItsLimit(t *testing.T) {
+	s := NewSeen(4 * shardCount) // two keys a generation and shard
+	s.SetLimit(8 * shardCount)
+	for i := range uint64(8) {
+		s.Add(i*shardCount, int64(i))
+	}
+	for i := range uint64(8) {
+		if !s.Has(i * shardCount) {
+			t.Errorf("key %d is forgotten, with room for eight", i)
+		}
+	}
+	s.SetLimit(2 * shardCount)
+	for i := range uint64(4) {
+		s.Add((100+i)*shardCount, 9)
+	}
+	if s.Has(0) || s.Has(7*shardCount) || !s.Has(103*shardCount) || !s.Has(102*shardCount) {
+		t.Error("with room for two, the last two and no others are remembered")
+	}
+}

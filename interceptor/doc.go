@@ -3,7 +3,7 @@
 //
 // A request passes the chain of named stages, cheapest first; the first refusal ends the trip:
 //
-//	route -> node_bucket -> address_bucket -> token -> roles -> blacklist -> order_form ->
+//	route -> node_bucket -> blacklist -> address_bucket -> token -> roles -> blacklist -> order_form ->
 //	sale_state -> owner -> strikes -> backpressure -> user_interval | user_bucket ->
 //	route_bucket -> route_queue -> reserve | forward
 //

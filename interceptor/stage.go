@@ -11,7 +11,7 @@ const (
 	stageAddress      = "address_bucket"
 	stageToken        = "token"
 	stageRoles        = "roles"
-	stageBlacklist    = "blacklist"
+	stageBlacklist    = "blacklist" // twice: addresses before tokens are looked at, users after
 	stageOrderForm    = "order_form"
 	stageSaleState    = "sale_state"
 	stageOwner        = "owner"
@@ -52,10 +52,11 @@ func (s *Server) newChain(modes map[string]Stage) (chain []stage) {
 	for _, st := range []stage{
 		{name: stageRoute, run: s.findRoute},
 		{name: stageNodeBucket, run: s.takeFromNode, entry: true},
+		{name: stageBlacklist, run: s.checkAddress, entry: true}, // first, so that guessing tokens costs nothing
 		{name: stageAddress, run: s.takeFromAddress, entry: true},
 		{name: stageToken, run: s.checkToken, entry: true},
 		{name: stageRoles, run: s.checkRoles, entry: true},
-		{name: stageBlacklist, run: s.checkBlacklist, entry: true},
+		{name: stageBlacklist, run: s.checkUser, entry: true},
 		{name: stageOrderForm, run: s.readOrderForm},
 		{name: stageSaleState, run: s.checkSaleState},
 		{name: stageOwner, run: s.checkOwner},

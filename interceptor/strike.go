@@ -151,15 +151,20 @@ func banValue(ban *strikes.Ban) string {
 // struckOut is what somebody is told whom this node has banned by itself.
 const struckOut = "For a while, after too many requests that had to be refused."
 
-// checkBlacklist refuses banned addresses everything, and banned users whatever is no reading. A trusted
-// proxy's own address is never banned: it is everybody's.
-func (s *Server) checkBlacklist(x *exchange) bool {
+// checkAddress refuses banned addresses everything. A trusted proxy's own address is never banned: it is
+// everybody's.
+func (s *Server) checkAddress(x *exchange) bool {
 	if _, _, banned := s.rules.Address(x.address, x.wall); banned && !x.plan.trusted(x.address) {
 		return x.refuse(s, problem.Blacklisted, "")
 	}
 	if _, banned := s.conduct.strikes.Address(x.address, x.mono); banned && !x.plan.trusted(x.address) {
 		return x.refuse(s, problem.Blacklisted, struckOut)
 	}
+	return false
+}
+
+// checkUser refuses banned users whatever is no reading.
+func (s *Server) checkUser(x *exchange) bool {
 	if x.identity != nil && !x.isRead() {
 		if _, banned := s.rules.User(x.identity.User, x.wall); banned {
 			return x.refuse(s, problem.Blacklisted, "")

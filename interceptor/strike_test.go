@@ -89,6 +89,8 @@ func TestBadRequestsBanTheAddress(t *testing.T) {
 		bad("203.0.113.7")
 	}
 	e.refused(e.send("GET", "/", "", from, "203.0.113.7"), 403, "blacklisted")
+	// From then on its tokens are not even looked at.
+	e.refused(e.send("GET", "/api/orders", "", "Authorization", "Bearer "+forged, from, "203.0.113.7"), 403, "blacklisted")
 	e.accepted(e.buy("a1", from, "203.0.113.8"))
 	for i := range 3 { // one person has a whole /64
 		bad(fmt.Sprintf("2001:db8::%d", i+1))

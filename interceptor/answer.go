@@ -87,6 +87,7 @@ func (s *Server) finish(x *exchange) {
 	}
 	resp.Header.SetCanonical(headerRequestID, x.id[:])
 	x.writeQuotas()
+	x.tellCrossOrigin()
 	s.tellOwner(x)
 	if s.draining.Load() && x.hop == nil {
 		x.ctx.SetConnectionClose()

@@ -51,6 +51,8 @@ type Route struct {
 	// ForwardHeaders are request headers passed on besides the usual ones, such as a payment
 	// provider's signature.
 	ForwardHeaders []string `yaml:"forward_headers"`
+	// CORS admits scripts on pages of other origins. Default: none.
+	CORS *CORS `yaml:"cors"`
 	// Order says how an order is written, on a route of kind reserve.
 	Order OrderForm `yaml:"order"`
 	// Fallback is answered when the upstream cannot. Default: a problem with `unavailable` or `overloaded`.
@@ -129,6 +131,9 @@ func (r *Route) validate(p *config.Problems, upstreams map[string]bool) {
 		p.Addf("kind", "must be %s, %s or %s, is %q", KindReserve, KindProxy, KindLongPoll, r.Kind)
 	}
 	r.validateMethods(p)
+	if r.CORS != nil {
+		r.CORS.validate(p.In("cors"))
+	}
 	switch r.auth() {
 	case AuthRequired:
 	case AuthOptional, AuthNone:

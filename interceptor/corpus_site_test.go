@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"headgate.example/lib/auth"
 	"headgate.example/lib/service/servicetest"
@@ -33,6 +34,15 @@ func newCorpusSite(t *testing.T, with string) *corpusSite {
 		switch with {
 		case "trusted_proxy":
 			c.TrustedProxies = []string{"127.0.0.0/8", "10.0.0.0/8"}
+		case "cors":
+			for i := range c.Routes {
+				switch r := &c.Routes[i]; r.Name {
+				case "assets":
+					r.CORS = &CORS{Origins: []string{"*"}}
+				case "reserve", "orders":
+					r.CORS = &CORS{Origins: []string{"https://shop.example", "https://m.shop.example:8443"}, Credentials: true, MaxAge: time.Hour}
+				}
+			}
 		}
 	})
 	var err error

@@ -205,7 +205,7 @@ func (p *player) readAnswer() bool {
 		}
 		return false
 	}
-	if !resp.SkipBody && resp.StatusCode() >= 200 {
+	if status := resp.StatusCode(); !resp.SkipBody && status >= 200 && status != 204 {
 		if err := resp.ReadBody(p.in, 1<<20); err != nil {
 			fmt.Fprintf(&p.answers, "a body that ends early: %v\n", err)
 		}

@@ -51,6 +51,7 @@ type boundRoute struct {
 	lane     proxy.Lane
 	figures  *routeFigures
 	limits   routeLimits
+	cors     *crossOrigin // nil: none
 }
 
 // newPlan builds the plan of a valid config. It changes nothing that requests see.
@@ -104,7 +105,7 @@ func (p *plan) prepareRoutes(s *Server) error {
 		entries = append(entries, route.Entry{Pattern: pattern, Methods: r.Methods})
 		p.routes = append(p.routes, boundRoute{Route: *r, kind: r.kind(), auth: r.auth(), maxBody: r.maxBody(),
 			timeout: cfg.routeTimeout(r), purchase: cfg.purchaseTimeout(r), upstream: p.upstreams[r.Upstream], lane: laneOf(r.kind()),
-			figures: s.figures.route(r.Name)})
+			figures: s.figures.route(r.Name), cors: newCrossOrigin(r)})
 		p.maxBody = max(p.maxBody, r.maxBody())
 		if r.Fallback != nil {
 			p.routes[i].fallback = p.upstreams[r.Fallback.Upstream]

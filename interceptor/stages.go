@@ -45,6 +45,9 @@ func (s *Server) findRoute(x *exchange) bool {
 	case route.NoPath:
 		return x.refuse(s, problem.NotFound, "")
 	case route.NoMethod:
+		if s.preflight(x, path) {
+			return true
+		}
 		x.ctx.Response.Header.Set("Allow", strings.Join(x.plan.table.Methods(path), ", "))
 		return x.refuse(s, problem.MethodNotAllowed, "")
 	}
@@ -82,7 +85,7 @@ func (s *Server) checkToken(x *exchange) bool {
 	if err != nil {
 		return s.noIdentity(x, tokenOffence(err), tokenDetail(err))
 	}
-	if fromCookie && !x.isRead() && !sameOrigin(header.Peek("Origin"), header.Host()) {
+	if fromCookie && !x.isRead() && !x.ownPage(header.Peek("Origin"), header.Host()) {
 		return x.refuse(s, problem.Forbidden, foreignOrigin)
 	}
 	if !s.rules.Known() && (len(x.route.Roles) > 0 || !x.isRead()) {
@@ -119,7 +122,7 @@ func (s *Server) checkOrigin(x *exchange) bool {
 	}
 	header := &x.ctx.Request.Header
 	origin := header.Peek("Origin")
-	if len(origin) == 0 && len(header.Cookie(auth.CookieName)) == 0 || sameOrigin(origin, header.Host()) {
+	if len(origin) == 0 && len(header.Cookie(auth.CookieName)) == 0 || x.ownPage(origin, header.Host()) {
 		return false
 	}
 	return x.refuse(s, problem.Forbidden, foreignOrigin)
@@ -151,6 +154,11 @@ func tokenDetail(err error) string {
 	default:
 		return "The token is not valid."
 	}
+}
+
+// ownPage reports whether an Origin is the shop's, or that of a page that the route trusts like it.
+func (x *exchange) ownPage(origin, host []byte) bool {
+	return sameOrigin(origin, host) || x.route.cors.mayWrite(origin)
 }
 
 var schemeEnd = []byte("://")

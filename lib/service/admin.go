@@ -49,7 +49,7 @@ func OpenAdmin(addr string, runtimes ...*Runtime) (*Admin, error) {
 		log = runtimes[0].Log
 	}
 	a.server = &http.Server{
-		Handler:           a.mux,
+		Handler:           http.NewCrossOriginProtection().Handler(a.mux), // a page in an operator's browser may not command
 		ReadHeaderTimeout: adminHeaderTimeout,
 		ReadTimeout:       adminHeaderTimeout,
 		WriteTimeout:      adminWriteTimeout,

@@ -108,6 +108,30 @@ func TestAdminOfSeveralLayers(t *testing.T) {
 	expect("/nothing", 404)
 }
 
+// A page that an operator's browser shows can read nothing here, and command nothing either.
+func TestAdminTakesNoCommandsFromPages(t *testing.T) {
+	rt := NewRuntime("interceptor", nil)
+	rt.Pages.HandleFunc("POST /drain", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "draining") })
+	a := openAdmin(t, rt)
+	for header, want := range map[string]int{"": 200, "Origin: http://elsewhere": 403, "Sec-Fetch-Site: cross-site": 403, "Sec-Fetch-Site: same-origin": 200} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+a.Addr()+"/drain", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name, value, ok := strings.Cut(header, ": "); ok {
+			r.Header.Set(name, value)
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close() // only the status is wanted
+		if answer.StatusCode != want {
+			t.Errorf("%q: status %d, want %d", header, answer.StatusCode, want)
+		}
+	}
+}
+
 func TestAdminListensOnLoopbackUnlessTold(t *testing.T) {
 	a, err := OpenAdmin(":0")
 	if err != nil {

@@ -60,12 +60,12 @@ func runQueueFull(t *testing.T, spec programs.FleetSpec) {
 	n := 0
 	waitFor(t, 20*time.Second, "the edge knows of the sale", func() bool {
 		n += 30
-		return pressFor(t, m.edge, buyers[n-30:n], time.Minute)["202"] == 30
+		return pressFor(t, m.edge, "full", buyers[n-30:n], time.Minute)["202"] == 30
 	})
 	fleet.Consumer.Kill()
 	reached, began := counted(t, fleet), time.Now()
 
-	answers := pressFor(t, m.edge, buyers[n:fullBuyers-2000], fullFor)
+	answers := pressFor(t, m.edge, "full", buyers[n:fullBuyers-2000], fullFor)
 	inVain := counted(t, fleet) - reached
 	held := m.show(t, "full").Counter.Held
 	t.Logf("in %s: %v; %d orders reached the shop, %d units held afterwards", time.Since(began).Round(time.Millisecond), answers, inVain, held)
@@ -90,11 +90,11 @@ func runQueueFull(t *testing.T, spec programs.FleetSpec) {
 	n = fullBuyers - 2000
 	waitFor(t, 20*time.Second, "it sells again", func() bool {
 		n++
-		return pressFor(t, m.edge, buyers[n:n+1], time.Minute)["202"] == 1
+		return pressFor(t, m.edge, "full", buyers[n:n+1], time.Minute)["202"] == 1
 	})
 	t.Logf("sells again %s after the consumer was back", time.Since(back).Round(time.Millisecond))
 	waitFor(t, 20*time.Second, "and to everybody", func() bool {
-		some := pressFor(t, m.edge, buyers[n+1:n+31], time.Minute)
+		some := pressFor(t, m.edge, "full", buyers[n+1:n+31], time.Minute)
 		n += 30
 		return some["202"] == 30
 	})
@@ -133,7 +133,7 @@ func metric(t *testing.T, url, line string) (sum int) {
 
 // pressFor lets each buyer press once, fullHands at a time, each hand at most 200 times a second, until
 // all have or the time is over.
-func pressFor(t *testing.T, edge string, buyers []crowd.Buyer, most time.Duration) map[string]int {
+func pressFor(t *testing.T, edge, sale string, buyers []crowd.Buyer, most time.Duration) map[string]int {
 	t.Helper()
 	var group sync.WaitGroup
 	var next atomic.Int64
@@ -151,7 +151,7 @@ func pressFor(t *testing.T, edge string, buyers []crowd.Buyer, most time.Duratio
 				if i >= len(buyers) {
 					return
 				}
-				what := pressFull(client, edge, buyers[i])
+				what := pressOnce(client, edge, sale, buyers[i])
 				mu.Lock()
 				answers[what]++
 				mu.Unlock()
@@ -162,9 +162,9 @@ func pressFor(t *testing.T, edge string, buyers []crowd.Buyer, most time.Duratio
 	return answers
 }
 
-// pressFull gives the status and the refusal's code.
-func pressFull(client *http.Client, edge string, buyer crowd.Buyer) string {
-	r, err := http.NewRequest(http.MethodPost, edge+"/api/sales/full/orders", nil)
+// pressOnce gives the status and the refusal's code.
+func pressOnce(client *http.Client, edge, sale string, buyer crowd.Buyer) string {
+	r, err := http.NewRequest(http.MethodPost, edge+"/api/sales/"+sale+"/orders", nil)
 	if err != nil {
 		return err.Error()
 	}

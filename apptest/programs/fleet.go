@@ -18,6 +18,8 @@ type FleetSpec struct {
 	Prefix string
 	// Shards is the number of counters, one voter each (default 1).
 	Shards int
+	// Backends is the number of backends behind the edge (default 1).
+	Backends int
 	// Edit changes a program's config; nil: it stays.
 	Edit func(program string, c *Config)
 }
@@ -37,6 +39,7 @@ type Fleet struct {
 
 	Counter, Backend, Consumer, Interceptor *Process
 	Counters                                []*Process // one for each shard; the first is Counter
+	Backends                                []*Process // the first is Backend
 }
 
 // StartFleet writes the configs and starts the programs on a broker and a database.
@@ -48,7 +51,7 @@ func StartFleet(t testing.TB, bin Binaries, amqpURL, mysqlDSN, prefix string) *F
 // NewFleet writes the configs and starts the programs.
 func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
 	t.Helper()
-	spec.Shards = max(spec.Shards, 1)
+	spec.Shards, spec.Backends = max(spec.Shards, 1), max(spec.Backends, 1)
 	f := &Fleet{t: t, bin: bin, folder: t.TempDir(), ports: make(map[string]string), env: []string{
 		"HEADGATE_TOKEN_SECRET=" + strings.Repeat("token-secret-", 4),
 		"HEADGATE_TICKET_SECRET=" + strings.Repeat("ticket-secret-", 3),
@@ -63,7 +66,10 @@ func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
 		f.Counters = append(f.Counters, f.start(counterName(i)))
 	}
 	f.Counter = f.Counters[0]
-	f.Backend = f.start("backend")
+	for i := range spec.Backends {
+		f.Backends = append(f.Backends, f.start(backendName(i)))
+	}
+	f.Backend = f.Backends[0]
 	f.Consumer = f.start("consumer")
 	f.Interceptor = f.start("interceptor")
 	return f
@@ -71,9 +77,16 @@ func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
 
 func counterName(shard int) string { return fmt.Sprintf("counter-s%d", shard+1) }
 
+func backendName(i int) string {
+	if i == 0 {
+		return "backend"
+	}
+	return fmt.Sprintf("backend-%d", i+1)
+}
+
 // program is the binary of a process's name.
 func program(name string) string {
-	for _, program := range []string{"counter", "interceptor"} {
+	for _, program := range []string{"counter", "interceptor", "backend"} {
 		if strings.HasPrefix(name, program) {
 			return program
 		}
@@ -97,6 +110,12 @@ func (f *Fleet) writeConfigs(spec *FleetSpec) {
 		f.RESP, f.ports[name], names = append(f.RESP, address), ports[6+2*i], append(names, name)
 		shards = append(shards, map[string]any{"name": fmt.Sprintf("s%d", i+1), "number": i, "addresses": []any{address}})
 	}
+	upstreams := []any{ports[1]}
+	for i := 1; i < spec.Backends; i++ {
+		own := FreePorts(f.t, 2)
+		upstreams, names = append(upstreams, own[0]), append(names, backendName(i))
+		f.ports[backendName(i)] = own[1]
+	}
 	for _, name := range names {
 		c := ReadConfig(f.t, filepath.Join(root, "deploy", "config", program(name)+".yaml"))
 		for old, new := range map[string]string{
@@ -104,6 +123,14 @@ func (f *Fleet) writeConfigs(spec *FleetSpec) {
 			"/var/lib/headgate/counter": filepath.Join(f.folder, name),
 		} {
 			c.Replace(old, new)
+		}
+		for i := 1; i < spec.Backends; i++ {
+			if name == backendName(i) {
+				c.Set("listen", upstreams[i])
+			}
+		}
+		if program(name) == "interceptor" && spec.Backends > 1 {
+			c.Set("upstreams", []any{map[string]any{"name": "backend", "addresses": upstreams, "health": map[string]any{"path": "/healthz"}}})
 		}
 		f.adapt(c, name, spec, shards)
 		if spec.Edit != nil {
@@ -174,6 +201,13 @@ func (f *Fleet) StartCounter(shard int) {
 	f.Counter = f.Counters[0]
 }
 
+// StartBackend starts a backend, counted from 0, again after it has ended, and waits until it is ready.
+func (f *Fleet) StartBackend(i int) {
+	f.t.Helper()
+	f.Backends[i] = f.start(backendName(i))
+	f.Backend = f.Backends[0]
+}
+
 // StartConsumer starts the consumer again after it was killed.
 func (f *Fleet) StartConsumer() {
 	f.t.Helper()
@@ -186,7 +220,7 @@ func (f *Fleet) Admin(program string) string { return "http://" + f.ports[progra
 // Stop ends the programs gently, the edge first, and fails the test for one that does not end well.
 func (f *Fleet) Stop() {
 	f.t.Helper()
-	for _, p := range append([]*Process{f.Interceptor, f.Backend, f.Consumer}, f.Counters...) {
+	for _, p := range append(append([]*Process{f.Interceptor}, f.Backends...), append([]*Process{f.Consumer}, f.Counters...)...) {
 		if code := p.Stop(40 * time.Second); code != 0 {
 			f.t.Errorf("%s ended with exit code %d when asked to stop\n%s", p.spec.Name, code, p.Log())
 		}

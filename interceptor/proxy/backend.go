@@ -20,7 +20,8 @@ type backend struct {
 	address string
 	lanes   [laneCount]backendLane
 	figures *backendFigures
-	removed bool // no longer in the config: what is under way ends, nothing more is sent
+	removed bool          // no longer in the config: what is under way ends, nothing more is sent
+	ill     chan struct{} // of one: it was just ejected, and is to be checked soon
 
 	// What the health checks said.
 	passes, fails int // in a row
@@ -162,6 +163,10 @@ func (b *backend) eject(cfg *Eject, now time.Time) {
 	b.ejected = true
 	b.ejectedUntil = now.Add(b.pause + rand.N(b.pause/5+1)) // edges that came upon it together part here
 	b.figures.ejections.Inc()
+	select {
+	case b.ill <- struct{}{}:
+	default:
+	}
 }
 
 // spare bounds how long an address wants to be spared orders.
@@ -177,12 +182,8 @@ func (b *backend) checked(cfg *Config, r checkResult, now time.Time) bool {
 		return false
 	}
 	b.passes, b.fails = min(b.passes+1, cfg.Health.UpAfter), 0
-	if b.passes >= cfg.Health.UpAfter {
-		b.down = false
-		if b.ejected && !now.Before(b.ejectedUntil) {
-			b.connected()
-		}
-	}
+	b.connected()
+	b.down = b.down && b.passes < cfg.Health.UpAfter
 	switch {
 	case r.outcome != outcomeOK:
 		b.full = full{marked: true, until: now.Add(max(spare(r.retryAfter), 2*cfg.Health.Interval)), busy: r.outcome == outcomeFull, byHealth: true}

@@ -19,6 +19,10 @@ type checkResult struct {
 	retryAfter time.Duration
 }
 
+// recheck is the time between two checks of an address that is ejected or down, where the interval is
+// longer: a restart takes less, and meanwhile the others carry its load.
+const recheck = 100 * time.Millisecond
+
 // watch asks an address again and again whether it is well, until ctx ends.
 func (u *Upstream) watch(ctx context.Context, b *backend) {
 	client := newClient(&Config{ConnectTimeout: MaxTimeout, IdleTimeout: MaxIdleTimeout, MaxResponseBytes: 64 << 10}, b.address)
@@ -28,17 +32,19 @@ func (u *Upstream) watch(ctx context.Context, b *backend) {
 		u.mu.Lock()
 		health, host := u.cfg.Health, u.cfg.Host
 		u.mu.Unlock()
-		if !health.Off {
-			result := ask(client, &health, host)
-			u.noteCheck(b, result)
+		interval := health.Interval
+		if !health.Off && u.noteCheck(b, ask(client, &health, host)) {
+			interval = min(interval, recheck)
 		}
 		// A fifth more or less, so that the edges do not ask all at once.
-		timer := time.NewTimer(health.Interval*4/5 + rand.N(health.Interval*2/5+1))
+		timer := time.NewTimer(interval*4/5 + rand.N(interval*2/5+1))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-timer.C:
+		case <-b.ill:
+			timer.Stop()
 		}
 	}
 }
@@ -81,8 +87,8 @@ func ask(client *fasthttp.HostClient, h *Health, host string) checkResult {
 	return checkResult{err: fmt.Errorf("status %d", resp.StatusCode())}
 }
 
-// noteCheck takes in a health check.
-func (u *Upstream) noteCheck(b *backend, r checkResult) {
+// noteCheck takes in a health check. It reports whether the address is ill: ejected, or down.
+func (u *Upstream) noteCheck(b *backend, r checkResult) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	down, full := b.down, b.full.marked
@@ -92,7 +98,7 @@ func (u *Upstream) noteCheck(b *backend, r checkResult) {
 		b.figures.checks[0].Inc()
 	}
 	if b.removed {
-		return
+		return false
 	}
 	if b.checked(&u.cfg, r, u.options.Now()) {
 		for l := range u.lanes {
@@ -107,4 +113,5 @@ func (u *Upstream) noteCheck(b *backend, r checkResult) {
 	case b.full.marked && !full:
 		log.Warn("an address says that it takes no orders for now", "upstream", u.name, "address", b.address)
 	}
+	return b.down || b.ejected
 }

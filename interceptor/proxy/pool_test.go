@@ -321,17 +321,18 @@ func TestAHealthCheckTellsThatNoOrdersAreTaken(t *testing.T) {
 }
 
 func TestAGoodCheckEndsAnEjection(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		u := pool(t, 1, nil)
-		u.run(t, Orders, outcomeNotConnected, 3)
-		u.noteCheck(u.backends[0], checkResult{})
-		u.noteCheck(u.backends[0], checkResult{})
-		u.refused(t, Away, time.Second, 1200*time.Millisecond) // not before its pause
-		time.Sleep(1200 * time.Millisecond)
-		u.noteCheck(u.backends[0], checkResult{})
-		u.admitted(t)
-		u.admitted(t) // and nobody had to try
-	})
+	u := pool(t, 1, nil)
+	u.run(t, Orders, outcomeNotConnected, 3)
+	u.refused(t, Away, time.Second, 1200*time.Millisecond)
+	if ill := u.noteCheck(u.backends[0], checkResult{err: errors.New("no")}); !ill {
+		t.Error("is to be checked soon")
+	}
+	u.refused(t, Away, 0, 1200*time.Millisecond)
+	if ill := u.noteCheck(u.backends[0], checkResult{}); ill {
+		t.Error("is still ill")
+	}
+	u.admitted(t)
+	u.admitted(t) // and nobody had to try
 }
 
 func TestAnAddressThatStaysKeepsItsState(t *testing.T) {

@@ -36,8 +36,7 @@ func (s *Set) Reserve(c Config) *Upstream {
 	return u
 }
 
-// Apply takes a valid config over: upstreams that it does not name any more are closed, with what is
-// under way at them coming to its end.
+// Apply takes a valid config over. Upstreams that it does not name any more are let go.
 func (s *Set) Apply(list []Config) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,13 +61,13 @@ func (s *Set) Apply(list []Config) {
 	}
 }
 
-// retire removes all addresses: no request is given one any more.
+// retire ends an upstream that no config names any more. What began by an older config may still come
+// and is sent; then its connections idle, and close by themselves.
 func (u *Upstream) retire() {
-	u.mu.Lock()
-	c := u.cfg
-	u.mu.Unlock()
-	c.Addresses = nil
-	u.apply(c)
+	for _, b := range u.addresses() {
+		u.unshow(b)
+	}
+	u.Close()
 }
 
 // Run asks the addresses whether they are well, until ctx ends. It is called once.

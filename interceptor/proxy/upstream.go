@@ -91,7 +91,7 @@ func (u *Upstream) apply(cfg Config) {
 			next = append(next, u.backends[i])
 			continue
 		}
-		b := &backend{address: address, figures: newBackendFigures(u.options.Metrics, cfg.Name, address)}
+		b := &backend{address: address, ill: make(chan struct{}, 1), figures: newBackendFigures(u.options.Metrics, cfg.Name, address)}
 		u.adjust(b, nil)
 		next, came = append(next, b), append(came, b)
 	}

@@ -239,8 +239,8 @@ func TestHealthIsAskedFor(t *testing.T) {
 		return ill.seen.Load() == before
 	})
 	set.Apply(nil)
-	if _, err := send(t, u, Calls); !errors.Is(err, ErrNotSent) {
-		t.Errorf("an upstream that was taken away is sent to: %v", err)
+	if status, err := send(t, u, Calls); err != nil || status != 200 {
+		t.Errorf("what began by the old config is not served to its end: %d, %v", status, err)
 	}
 }
 
@@ -253,5 +253,38 @@ func TestConnectingIsAHealthCheck(t *testing.T) {
 	s := newShop(t)
 	if r := ask(newClient(&c, s.address), &h, ""); r.err != nil || s.seen.Load() != 0 {
 		t.Errorf("%v", r.err)
+	}
+}
+
+// A shop that is started again is asked again at once, however long the pause and the interval are.
+func TestARestartIsNoticedSoon(t *testing.T) {
+	address := nobody(t)
+	c := DefaultConfig("x", address)
+	c.Health.Interval, c.Eject.Pause, c.Eject.MaxPause = time.Minute, time.Minute, time.Minute
+	set := NewSet(Options{})
+	set.Apply([]Config{c})
+	u := set.Reserve(c)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); set.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-ended; set.Close() })
+	servicetest.Eventually(t, 10*time.Second, "it is ejected", func() bool {
+		_, _ = send(t, u, Calls)
+		_, verdict, _ := u.Admit()
+		return verdict == Away
+	})
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Skipf("somebody else took the port: %v", err)
+	}
+	defer l.Close() //nolint:errcheck // nothing is on its way
+	began := time.Now()
+	servicetest.Eventually(t, 10*time.Second, "it is asked again", func() bool {
+		a, verdict, _ := u.Admit()
+		a.End()
+		return verdict == Admitted
+	})
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("noticed after %s", took)
 	}
 }

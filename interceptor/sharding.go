@@ -145,6 +145,15 @@ func (s *Server) registerRing() {
 	gauge := func(name string, value func() float64) { s.figures.set.NewGauge(edgePrefix+name, value) }
 	gauge("ring_members", func() float64 { live, _ := s.peers.Live(); return float64(live) })
 	gauge("configured_members", func() float64 { _, configured := s.peers.Live(); return float64(configured) })
+	gauge("differing_configs", func() (n float64) {
+		report := s.peers.Report()
+		for i := range report.Members {
+			if m := &report.Members[i]; m.State != peers.StateDead && m.ConfigHash != "" && m.ConfigHash != report.ConfigHash() {
+				n++
+			}
+		}
+		return n
+	})
 	f := &s.peers.Figures
 	for name, value := range map[string]func() int64{
 		"ring_changes_total": f.RingChanges.Load, "peer_deaths_total": f.Deaths.Load, "lost_partitions_total": f.LostParts.Load,

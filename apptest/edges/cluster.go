@@ -133,6 +133,24 @@ func (e *Edge) Start() {
 		Ready: "http://" + e.Admin + "/readyz"})
 }
 
+// Reload replaces text in the edge's config and asks it to read that again.
+func (e *Edge) Reload(old, new string) {
+	e.cluster.t.Helper()
+	text, err := os.ReadFile(e.config)
+	if err == nil && !strings.Contains(string(text), old) {
+		err = fmt.Errorf("no %q in the config", old)
+	}
+	if err == nil {
+		err = os.WriteFile(e.config, []byte(strings.ReplaceAll(string(text), old, new)), 0o600)
+	}
+	if err == nil {
+		err = e.Hangup()
+	}
+	if err != nil {
+		e.cluster.t.Fatal(err)
+	}
+}
+
 // Ring is what an edge tells of the others.
 type Ring struct {
 	Epoch   string `json:"epoch"`
@@ -143,6 +161,8 @@ type Ring struct {
 		Name  string  `json:"name"`
 		State string  `json:"state"`
 		Share float64 `json:"share"`
+		// ConfigHash is that of what the member runs with.
+		ConfigHash string `json:"config_hash"`
 	} `json:"members"`
 }
 

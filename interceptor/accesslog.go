@@ -1,6 +1,7 @@
 package interceptor
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"sync/atomic"
@@ -73,6 +74,16 @@ func (l *accessLog) write(x *exchange, status int, clock func() time.Time) {
 	l.log.LogAttrs(context.Background(), level, text, attributes(x, status, clock())...)
 }
 
+// shownTarget is a target for the log, without what its query says: that may be a secret.
+func shownTarget(target []byte) string {
+	path, _, asked := bytes.Cut(target, []byte("?"))
+	text := shown(string(path))
+	if asked {
+		text += "?"
+	}
+	return text
+}
+
 func attributes(x *exchange, status int, now time.Time) []slog.Attr {
 	route := noRoute
 	if x.route != nil {
@@ -82,12 +93,15 @@ func attributes(x *exchange, status int, now time.Time) []slog.Attr {
 		slog.String("request", string(x.id[:])),
 		slog.String("route", route),
 		slog.String("method", string(x.ctx.Method())),
-		slog.String("target", shown(string(x.ctx.Request.Header.RequestURI()))),
+		slog.String("target", shownTarget(x.ctx.Request.Header.RequestURI())),
 		slog.Int("status", status),
 		slog.String("code", x.code),
 		slog.String("stage", x.endedBy),
 		slog.String("address", x.address.String()),
 		slog.Duration("took", now.Sub(x.began)),
+	}
+	if x.given != nil {
+		list = append(list, slog.String("given", string(x.given)))
 	}
 	if x.identity != nil {
 		list = append(list, slog.String("user", x.identity.User))

@@ -4,25 +4,42 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
-
-	"github.com/valyala/fasthttp"
 )
 
-// clientAddress is who sent the request: the peer of the connection, or what the trusted proxies in
-// front say, read from the right up to the first address that is not trusted. https is what a trusted
-// proxy says of the client's own connection. The header Forwarded is never read: two sources would
+// readOrigin notes who sent the request: the peer of the connection, or what the trusted proxies in front
+// say, read from the right up to the first address that is not trusted. They also say whether the client
+// came by https, and may have named the request. The header Forwarded is never read: two sources would
 // disagree, and proxies that set one of them pass the other through.
-func (p *plan) clientAddress(ctx *fasthttp.RequestCtx) (address netip.Addr, https bool) {
-	if conn, ok := ctx.Conn().(*clientConn); ok {
-		address = conn.address
-	} else if tcp, ok := ctx.RemoteAddr().(*net.TCPAddr); ok {
-		address = tcp.AddrPort().Addr().Unmap()
+func (x *exchange) readOrigin() {
+	if conn, ok := x.ctx.Conn().(*clientConn); ok {
+		x.address = conn.address
+	} else if tcp, ok := x.ctx.RemoteAddr().(*net.TCPAddr); ok {
+		x.address = tcp.AddrPort().Addr().Unmap()
 	}
-	if !p.trusted(address) {
-		return address, false
+	if len(x.plan.trustedProxies) == 0 || !x.plan.trusted(x.address) {
+		return
 	}
-	https = string(ctx.Request.Header.Peek("X-Forwarded-Proto")) == "https"
-	return walkForwarded(ctx.Request.Header.PeekAll("X-Forwarded-For"), address, p.trusted), https
+	header := &x.ctx.Request.Header
+	x.https = string(header.Peek("X-Forwarded-Proto")) == "https"
+	if names := header.PeekAll(headerGivenID); len(names) == 1 && isGivenID(names[0]) {
+		x.given = names[0]
+	}
+	x.address = walkForwarded(header.PeekAll("X-Forwarded-For"), x.address, x.plan.trusted)
+}
+
+// headerGivenID is what proxies name requests in. It is believed as X-Forwarded-For is, logged, and sent on.
+const (
+	headerGivenID = "X-Request-Id"
+	maxGivenID    = 64 // bytes
+)
+
+func isGivenID(name []byte) bool {
+	for _, c := range name {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.') {
+			return false
+		}
+	}
+	return len(name) >= 1 && len(name) <= maxGivenID
 }
 
 // maxForwarded bounds the addresses of X-Forwarded-For that are looked at.

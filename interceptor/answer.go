@@ -23,7 +23,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	x.ctx = ctx
 	s.begin(x)
 	defer s.finish(x)
-	x.address, x.https = x.plan.clientAddress(ctx)
+	x.readOrigin()
 	s.runChain(x)
 }
 

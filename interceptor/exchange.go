@@ -37,7 +37,8 @@ type exchange struct {
 	path      []byte
 	parameter []byte // the text at {name} in the route's path
 	address   netip.Addr
-	https     bool // a trusted proxy said so
+	https     bool   // a trusted proxy said so
+	given     []byte // what a trusted proxy calls the request; nil: nothing
 
 	key       uint64        // of the user, with an identity
 	since     int64         // since when this node remembers who ordered, counter's clock, ms; 0: not asked yet

@@ -43,6 +43,9 @@ func (s *Server) buildRequest(x *exchange, req *fasthttp.Request, target, body [
 	set(auth.HeaderFrom, hop.From)
 	h.Set(auth.HeaderHops, "0")
 	h.SetBytesV(auth.HeaderRequestID, x.id[:])
+	if x.given != nil {
+		h.SetBytesV(headerGivenID, x.given)
+	}
 	h.Set(auth.HeaderHop, x.plan.hops.SignHop(hop, x.began))
 	h.Set("X-Forwarded-For", x.address.String())
 	h.SetBytesV("X-Forwarded-Host", from.Host())

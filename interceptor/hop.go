@@ -80,6 +80,9 @@ func appendHop(dst []byte, x *exchange) []byte {
 			add(name, value)
 		}
 	}
+	if x.given != nil {
+		add(headerGivenID, x.given)
+	}
 	proxy.EachRequestHeader(header, x.route.ForwardHeaders, add)
 	return appendText(dst, x.ctx.Request.Body())
 }
@@ -122,6 +125,9 @@ func (s *Server) readHop(x *exchange, payload []byte) error {
 	}
 	if len(body) > 0 {
 		req.SetBody(body)
+	}
+	if given := req.Header.Peek(headerGivenID); len(given) > 0 { // the peer has checked it
+		x.given = given
 	}
 	return nil
 }

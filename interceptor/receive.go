@@ -35,7 +35,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) (status int) {
 	x := s.exchanges.Get().(*exchange) //nolint:forcetypeassert // nothing else is put
 	x.ctx = ctx
 	s.begin(x)
-	x.address, x.https = x.plan.clientAddress(ctx)
+	x.readOrigin()
 	refused := s.findRoute(x)
 	if !refused && ctx.Request.Header.ContentLength() > x.route.maxBody {
 		refused = x.refuse(s, problem.BodyTooLarge, "")

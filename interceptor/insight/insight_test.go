@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
@@ -263,6 +264,19 @@ func BenchmarkRefusalRotatingUsers(b *testing.B) {
 		one.User = users[n&(1<<20-1)]
 		r.Add(one)
 	}
+}
+
+// All processors record refusals with one code.
+func BenchmarkRefusalParallel(b *testing.B) {
+	r := NewRefusals(100_000)
+	var next atomic.Int64
+	b.RunParallel(func(pb *testing.PB) {
+		one := refusal(1, fmt.Sprint("user", next.Add(1)), "too_soon")
+		for pb.Next() {
+			one.At++
+			r.Add(one)
+		}
+	})
 }
 
 func BenchmarkTalkersRotating(b *testing.B) {

@@ -109,6 +109,19 @@ func TestOnlyOneOrderTriesAFullShop(t *testing.T) {
 	}
 }
 
+// An order that waits in its route's queue is asked for twice, and does not stand in its own way.
+func TestAProbeMayWaitInAQueue(t *testing.T) {
+	e := newEdge(t, func(c *Config) {
+		c.Routes[0].Queue = &QueueRule{Rate: 1000, Length: 10, MaxWait: time.Second}
+	})
+	e.shop.handle(full("overloaded", "1"))
+	e.refused(e.buy("a0"), 503, "overloaded")
+	e.shop.handle(take)
+	e.clock.advance(time.Second)
+	e.accepted(e.buy("a1"))
+	e.accepted(e.buy("a2"))
+}
+
 // A probe that the counter refuses has not found anything out: the next may try.
 func TestAProbeThatIsNotSentMakesRoom(t *testing.T) {
 	e := newEdge(t, nil)

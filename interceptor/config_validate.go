@@ -80,6 +80,9 @@ func (c *Config) validateRoutes(p *config.Problems) {
 			at.Addf("name", "%q is used twice", c.Routes[i].Name)
 		}
 		seen[c.Routes[i].Name] = true
+		if wait := c.Routes[i].Queue.longest(); wait >= c.Service.DrainFor {
+			at.Addf("queue.max_wait", "must be shorter than service.drain_for (%s), is %s", c.Service.DrainFor, wait)
+		}
 	}
 }
 

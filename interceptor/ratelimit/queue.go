@@ -99,11 +99,13 @@ func (q *Queue) Wait(wanted func() bool, stopped <-chan struct{}) (d Departure, 
 	ahead := max(0, q.next.Sub(now)) + time.Duration(q.length)*q.limits.Interval
 	switch {
 	case q.length >= q.limits.Length:
+		retry = min(ahead, q.limits.MaxWait) // not as soon as one place is free: all who are refused would come for it
 		q.mu.Unlock()
-		return NoRoom, ahead
+		return NoRoom, retry
 	case ahead > q.limits.MaxWait:
+		retry = ahead - q.limits.MaxWait
 		q.mu.Unlock()
-		return TooLong, ahead - q.limits.MaxWait
+		return TooLong, retry
 	}
 	w := q.enter()
 	retry = q.limits.Interval

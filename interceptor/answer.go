@@ -48,9 +48,12 @@ func (s *Server) contain(ctx *fasthttp.RequestCtx) {
 }
 
 func (s *Server) answerPanic(ctx *fasthttp.RequestCtx, fault any) {
-	s.notePanic("", fault)
+	var x exchange
+	x.nameRequest(s.process, s.requests.Add(1))
+	s.notePanic(string(x.id[:]), fault)
 	ctx.Response.Reset()
 	setProblem(&ctx.Response, problem.New(problem.Internal, ""), nil)
+	ctx.Response.Header.SetCanonical(headerRequestID, x.id[:])
 	ctx.SetConnectionClose()
 }
 

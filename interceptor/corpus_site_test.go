@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"regexp"
 	"strconv"
@@ -24,10 +25,14 @@ type corpusSite struct {
 	hops     *auth.Keyring
 }
 
-func newCorpusSite(t *testing.T, with string) *corpusSite {
+func newCorpusSite(t testing.TB, with string) *corpusSite {
 	t.Helper()
 	s := &corpusSite{upstream: newRecorder(t)}
-	s.edge = newLoggedEdge(t, servicetest.Log(t), func(c *Config) {
+	log := servicetest.Log(t)
+	if _, fuzzing := t.(*testing.F); fuzzing {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s.edge = newLoggedEdge(t, log, func(c *Config) {
 		c.Server.ReadTimeout = corpusReadTimeout
 		c.Upstreams[0].Addresses = []string{s.upstream.listener.Addr().String()}
 		c.Upstreams[0].Health.Off = true
@@ -116,7 +121,7 @@ type recorder struct {
 	open     map[net.Conn]bool
 }
 
-func newRecorder(t *testing.T) *recorder {
+func newRecorder(t testing.TB) *recorder {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

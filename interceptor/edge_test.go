@@ -54,7 +54,7 @@ func testConfig() Config {
 
 // edge is a running interceptor between a fake counter and a scripted upstream.
 type edge struct {
-	t       *testing.T
+	t       testing.TB
 	cfg     Config
 	server  *Server
 	rt      *service.Runtime
@@ -112,13 +112,13 @@ func newEdge(t *testing.T, change func(*Config)) *edge {
 	return newLoggedEdge(t, servicetest.Log(t), change)
 }
 
-func newLoggedEdge(t *testing.T, log *slog.Logger, change func(*Config)) *edge {
+func newLoggedEdge(t testing.TB, log *slog.Logger, change func(*Config)) *edge {
 	t.Helper()
 	return newPreparedEdge(t, log, change, func(*fakeCounter) {})
 }
 
 // newPreparedEdge starts an edge whose counter is as prepare leaves it.
-func newPreparedEdge(t *testing.T, log *slog.Logger, change func(*Config), prepare func(*fakeCounter)) *edge {
+func newPreparedEdge(t testing.TB, log *slog.Logger, change func(*Config), prepare func(*fakeCounter)) *edge {
 	t.Helper()
 	clock := newFakeClock()
 	e := &edge{t: t, cfg: testConfig(), clock: clock, counter: newFakeCounter(clock), shop: &shop{handler: take}}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -279,6 +280,25 @@ func TestLongPollsDoNotStarveOthers(t *testing.T) {
 	close(release)
 	if a := <-first; a.status != 200 {
 		t.Errorf("%d %s", a.status, a.text)
+	}
+}
+
+// Where the last step itself fails, the buyer gets an answer, and the program lives.
+func TestPanicsOfTheLastStepAreContained(t *testing.T) {
+	e := newEdge(t, nil)
+	broken := *e.server.plan.Load()
+	broken.routes = slices.Clone(broken.routes)
+	for i := range broken.routes {
+		broken.routes[i].figures = nil // which finish counts in
+	}
+	whole := e.server.plan.Swap(&broken)
+	e.refused(e.send("GET", "/", ""), 500, "internal")
+	e.server.plan.Store(whole)
+	if !strings.Contains(e.metrics(), "headgate_interceptor_panics_total 1") {
+		t.Error("not counted")
+	}
+	if a := e.send("GET", "/", ""); a.status != 200 {
+		t.Error("does not serve on")
 	}
 }
 

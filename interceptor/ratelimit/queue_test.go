@@ -20,7 +20,7 @@ func newQueue(t testing.TB, l QueueLimits) *Queue {
 
 func patient() bool { return true }
 
-// crowd lets n callers wait, one a nanosecond, and gives when each left, by departure, from the start.
+// crowd lets n callers wait, one after the other, and gives when each left, by departure, from the start.
 func crowd(q *Queue, n int, wanted func(i int) bool) map[Departure][]time.Duration {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -33,8 +33,7 @@ func crowd(q *Queue, n int, wanted func(i int) bool) map[Departure][]time.Durati
 			defer mu.Unlock()
 			ends[d] = append(ends[d], time.Since(began).Truncate(time.Millisecond))
 		})
-		synctest.Wait()
-		time.Sleep(1)
+		synctest.Wait() // until he waits, or has left
 	}
 	wg.Wait()
 	return ends
@@ -102,10 +101,9 @@ func TestQueueLimitsChangeWhileSomeWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(t, QueueLimits{Interval: time.Hour, Length: 10, MaxWait: 10 * time.Hour})
 		began := time.Now()
-		go func() {
-			time.Sleep(time.Second)
+		time.AfterFunc(time.Second, func() {
 			q.SetLimits(QueueLimits{Interval: time.Second, Length: 10, MaxWait: 2900 * time.Millisecond})
-		}()
+		})
 		ends := crowd(q, 5, func(int) bool { return true })
 		// At 2 and (since the new longest wait holds for them as well) no later than 2.9 s after they came.
 		if len(ends[Left]) != 2 || len(ends[TooLong]) != 3 || slices.Max(ends[TooLong]) > 3*time.Second || time.Since(began) > 3*time.Second {

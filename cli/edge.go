@@ -19,12 +19,16 @@ const edgeTimeout = 5 * time.Second
 // AskEdges asks the admin port of each node for a page. What some nodes answered comes with the error
 // about the others.
 func AskEdges[T any](ctx context.Context, admins []string, page string) (views []T, err error) {
-	client := &http.Client{Timeout: edgeTimeout}
+	return askEdges[T](ctx, edgeTimeout, http.MethodGet, admins, page)
+}
+
+func askEdges[T any](ctx context.Context, within time.Duration, method string, admins []string, page string) (views []T, err error) {
+	client := &http.Client{Timeout: within}
 	defer client.CloseIdleConnections()
 	var failed []error
 	for _, admin := range admins {
 		var view T
-		if err := askEdge(ctx, client, admin, page, &view); err != nil {
+		if err := askEdge(ctx, client, method, admin, page, &view); err != nil {
 			failed = append(failed, fmt.Errorf("node at %s: %w", admin, err))
 			continue
 		}
@@ -33,8 +37,8 @@ func AskEdges[T any](ctx context.Context, admins []string, page string) (views [
 	return views, errors.Join(failed...)
 }
 
-func askEdge(ctx context.Context, client *http.Client, admin, page string, view any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+page, nil)
+func askEdge(ctx context.Context, client *http.Client, method, admin, page string, view any) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+admin+page, nil)
 	if err != nil {
 		return fmt.Errorf("admin: %q is no address: %w", admin, err)
 	}

@@ -6,6 +6,9 @@ import (
 	"text/tabwriter"
 
 	"headgate.example/hashring"
+	"headgate.example/interceptor"
+	"headgate.example/interceptor/peers"
+	"headgate.example/lib/config"
 )
 
 // RingReport says who owns how much of a ring, and what a change of its members would move.
@@ -26,7 +29,7 @@ type RingShare struct {
 
 // RingChange is what one join or leave would move.
 type RingChange struct {
-	Change   string     `json:"change"` // "join NAME" or "leave NAME"
+	Change   string     `json:"change"` // "add NAME" or "remove NAME"
 	Share    float64    `json:"share"`  // of all keys that move
 	Sideways float64    `json:"sideways"`
 	Moves    []RingMove `json:"moves"`
@@ -39,8 +42,9 @@ type RingMove struct {
 	Share float64 `json:"share"`
 }
 
-// ReportRing reports on a ring of members. Each of join and leave is looked at by itself.
-func ReportRing(members []string, params hashring.Params, join, leave, keys []string) (RingReport, error) {
+// ReportRing reports on a ring of members. Each member to add and to remove is looked at by itself. owner
+// gives the owner of a key; nil: the ring's own, which is that of the counter's shards.
+func ReportRing(members []string, params hashring.Params, add, remove, keys []string, owner func(*hashring.Ring, string) string) (RingReport, error) {
 	ring, err := hashring.New(members, params)
 	if err != nil {
 		return RingReport{}, fmt.Errorf("members: %w", err)
@@ -49,31 +53,64 @@ func ReportRing(members []string, params hashring.Params, join, leave, keys []st
 	for _, s := range ring.Shares() {
 		report.Members = append(report.Members, RingShare{s.Member, s.Partitions, s.Share})
 	}
-	for _, name := range join {
+	for _, name := range add {
 		other, err := ring.With(name)
 		if err != nil {
-			return RingReport{}, fmt.Errorf("--join %s: %w", name, err)
+			return RingReport{}, fmt.Errorf("--add %s: %w", name, err)
 		}
-		if err := report.change("join "+name, ring, other); err != nil {
+		if err := report.change("add "+name, ring, other); err != nil {
 			return RingReport{}, err
 		}
 	}
-	for _, name := range leave {
+	for _, name := range remove {
 		other, err := ring.Without(name)
 		if err != nil {
-			return RingReport{}, fmt.Errorf("--leave %s: %w", name, err)
+			return RingReport{}, fmt.Errorf("--remove %s: %w", name, err)
 		}
-		if err := report.change("leave "+name, ring, other); err != nil {
+		if err := report.change("remove "+name, ring, other); err != nil {
 			return RingReport{}, err
 		}
+	}
+	if owner == nil {
+		owner = (*hashring.Ring).Owner
 	}
 	for _, key := range keys {
 		if report.Owners == nil {
 			report.Owners = make(map[string]string, len(keys))
 		}
-		report.Owners[key] = ring.Owner(key)
+		report.Owners[key] = owner(ring, key)
 	}
 	return report, nil
+}
+
+// LoadRing reads from a config who the members of a ring are: of an interceptor's, its peers; of the config
+// of all layers, the counter's shards, or with edges the interceptor's peers. owner is for ReportRing.
+func LoadRing(path string, edges bool) (members []string, owner func(*hashring.Ring, string) string, err error) {
+	kind, err := GuessKind(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	var edge interceptor.Config
+	switch kind {
+	case "interceptor":
+		edge = interceptor.DefaultConfig()
+		if err := config.Load(path, &edge); err != nil {
+			return nil, nil, err
+		}
+	case "headgate":
+		cfg, err := LoadConfig(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !edges {
+			return cfg.ShardNames(), nil, nil
+		}
+		edge = cfg.Interceptor
+	default:
+		return nil, nil, fmt.Errorf("%s is the config of a %s: want that of an interceptor, or of all layers", path, kind)
+	}
+	keys := edge.UserKeys()
+	return edge.PeerNames(), func(r *hashring.Ring, user string) string { return peers.OwnerIn(r, keys.User(user)) }, nil
 }
 
 func (r *RingReport) change(what string, from, to *hashring.Ring) error {

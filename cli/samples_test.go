@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"headgate.example/counter"
+	"headgate.example/interceptor"
 	"headgate.example/lib/config"
 )
 
@@ -191,5 +193,33 @@ func TestTwoShardsAgree(t *testing.T) {
 		if c.Borrow.Wait >= all.Interceptor.Counter.Timeout {
 			t.Errorf("a buyer of %s waits %s at the counter, and its edge only %s", shard.Name, c.Borrow.Wait, all.Interceptor.Counter.Timeout)
 		}
+	}
+}
+
+// TestThreeEdgesAgree holds the sample of three edges together: they differ in their names only, have equal
+// hashes, and nginx's sample knows each of them and the cookie.
+func TestThreeEdgesAgree(t *testing.T) {
+	setExampleEnv(t)
+	nginx, err := os.ReadFile(filepath.Join("..", "deploy", "nginx", "headgate.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hashes := map[string]bool{}
+	for i, name := range []string{"edge-1", "edge-2", "edge-3"} {
+		c := interceptor.DefaultConfig()
+		if err := config.Load(filepath.Join(samples, "edges", fmt.Sprintf("interceptor-%d.yaml", i+1)), &c); err != nil {
+			t.Fatal(err)
+		}
+		if c.Self != name || len(c.Peers) != 3 || c.Peers[i].Name != name {
+			t.Errorf("file %d is of %s among %+v", i+1, c.Self, c.Peers)
+		}
+		hashes[config.Hash(&c)] = true
+		if !strings.Contains(string(nginx), fmt.Sprintf("%s  headgate_%d;", name, i+1)) || !strings.Contains(string(nginx), "server "+c.Peers[i].Address+" max_fails") ||
+			!strings.Contains(string(nginx), "map $cookie_"+c.Sharding.AffinityCookie+" ") {
+			t.Errorf("nginx does not know %s, its address or the cookie", name)
+		}
+	}
+	if len(hashes) != 1 {
+		t.Errorf("three edges have %d config hashes", len(hashes))
 	}
 }

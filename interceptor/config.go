@@ -9,6 +9,7 @@ import (
 	"headgate.example/interceptor/peers"
 	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/strikes"
+	"headgate.example/interceptor/userkey"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
 	"headgate.example/lib/sale"
@@ -134,12 +135,22 @@ func ownBackend(address string) proxy.Config {
 	return c
 }
 
-// userHashSecret is UserHashSecret or what stands for it.
-func (c *Config) userHashSecret() string {
-	if c.UserHashSecret != "" || len(c.HopKeys) == 0 {
-		return c.UserHashSecret.Reveal()
+// UserKeys makes the keys by which users are spread over interceptors.
+func (c *Config) UserKeys() userkey.Hasher {
+	secret := c.UserHashSecret
+	if secret == "" && len(c.HopKeys) > 0 {
+		secret = c.HopKeys[0].Secret
 	}
-	return c.HopKeys[0].Secret.Reveal()
+	return userkey.New([]byte(secret.Reveal()))
+}
+
+// PeerNames lists the names of Peers.
+func (c *Config) PeerNames() []string {
+	names := make([]string, len(c.Peers))
+	for i := range c.Peers {
+		names[i] = c.Peers[i].Name
+	}
+	return names
 }
 
 // trustedPrefixes parses TrustedProxies.

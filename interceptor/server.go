@@ -153,7 +153,7 @@ func (s *Server) prepareState(cfg *Config) (err error) {
 	s.refusals = newRefusals(s.figures)
 	s.rules = rules.NewBook(rules.DefaultMaxRules)
 	s.sales = salestate.New(cfg.saleLimits())
-	s.hasher = userkey.New([]byte(cfg.userHashSecret()))
+	s.hasher = cfg.UserKeys()
 	s.seen = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.asked = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.newSales = rate.NewLimiter(newSalesPerSecond, newSalesPerSecond)

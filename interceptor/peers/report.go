@@ -114,6 +114,11 @@ func (m *member) report(now time.Time, share float64) MemberReport {
 	return r
 }
 
+// OwnerIn is the node that owns a key in a ring of nodes.
+func OwnerIn(ring *hashring.Ring, key uint64) string {
+	return ring.Members()[ring.PartitionOwner(partitionOf(key))]
+}
+
 // OwnerName is the node that owns a key, as this node's ring has it.
 func (s *Set) OwnerName(key uint64) string {
 	if owner := s.view.Load().parts[partitionOf(key)].owner; owner != nil {

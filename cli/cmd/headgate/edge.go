@@ -17,7 +17,7 @@ func (p *program) edgeCommand() *cobra.Command {
 	var admins []string
 	cmd := &cobra.Command{
 		Use:   "edge",
-		Short: "Look into running interceptors: why was this user refused, who asks most, who is banned",
+		Short: "Look into running interceptors: why was this user refused, who asks most, who is banned, who owns whom; drain one",
 		Long: "Look into running interceptors through their admin ports. Name each with --admin HOST:PORT; without it the\n" +
 			"admin port of the config (`headgate dev`) is asked.",
 		Args: cobra.NoArgs,
@@ -34,7 +34,8 @@ func (p *program) edgeCommand() *cobra.Command {
 		}
 		return []string{cfg.AdminAddress()}, nil
 	}
-	cmd.AddCommand(p.edgeUserCommand(nodes), p.edgeRefusalsCommand(nodes), p.edgeTopCommand(nodes), p.edgeBansCommand(nodes))
+	cmd.AddCommand(p.edgeUserCommand(nodes), p.edgeRefusalsCommand(nodes), p.edgeTopCommand(nodes), p.edgeBansCommand(nodes),
+		p.edgeRingCommand(nodes), p.edgeDrainCommand(nodes))
 	return cmd
 }
 

@@ -96,21 +96,30 @@ func (p *program) dataFolder(flag string) string {
 
 // load reads the config of a running system.
 func (p *program) load() (cli.Config, error) {
-	file := p.configFile
-	if file == "" {
-		file = p.getenv("HEADGATE_CONFIG")
-	}
-	if file == "" {
-		file = filepath.Join(p.dataFolder(""), cli.ConfigName)
-		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
-			return cli.Config{}, usage("config: there is no %s: name a config with --config or HEADGATE_CONFIG, or start one with `headgate dev`", file)
-		}
+	file, err := p.configPath()
+	if err != nil {
+		return cli.Config{}, err
 	}
 	cfg, err := cli.LoadConfig(file)
 	if err != nil {
 		return cli.Config{}, &exitError{exitUsage, err}
 	}
 	return cfg, nil
+}
+
+// configPath is the config that is named, or that of the data folder.
+func (p *program) configPath() (string, error) {
+	if p.configFile != "" {
+		return p.configFile, nil
+	}
+	if file := p.getenv("HEADGATE_CONFIG"); file != "" {
+		return file, nil
+	}
+	file := filepath.Join(p.dataFolder(""), cli.ConfigName)
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		return "", usage("config: there is no %s: name a config with --config or HEADGATE_CONFIG, or start one with `headgate dev`", file)
+	}
+	return file, nil
 }
 
 // api is the admin API of the running system that the config names.

@@ -147,7 +147,9 @@ func TestOperatorCommands(t *testing.T) {
 	on("audit", "--wait", "20s").want(t, 0, "sale 1: holds", "verdict", "exit code 0")
 	on("audit", "--sale", "1", "--json").want(t, 0, `"verdict": "holds"`)
 	on("audit", "--sale", "nosuch").want(t, 3, "unreachable")
-	on("ring", "--join", "s2").want(t, 0, "s1", "join s2 would move")
+	on("ring", "--add", "s2").want(t, 0, "s1", "add s2 would move")
+	on("ring", "--edges", "--add", "edge-2", "--key", "u000001").want(t, 0, "edge-1", "add edge-2 would move", "u000001")
+	on("edge", "ring").want(t, 0, "edge-1", "serving", "100.0 %")
 
 	users := filepath.Join(t.TempDir(), "users.csv")
 	on("token", "--users", "3", "--out", users).want(t, 0)

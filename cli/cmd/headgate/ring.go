@@ -8,24 +8,30 @@ import (
 )
 
 func (p *program) ringCommand() *cobra.Command {
-	var members, join, leave, keys []string
+	var members, add, remove, keys []string
+	edges := false
 	params := hashring.DefaultParams()
 	cmd := &cobra.Command{
 		Use:   "ring",
-		Short: "Show who owns which share of the keys, and what a join or leave would move",
-		Long: "Show the shares of a consistent-hash ring, and what each change of its members would move.\n" +
-			"Without --members: the counter's shards as the config names them.",
-		Example: "  headgate ring --members e1,e2,e3 --join e4 --leave e1 --key u000001",
-		Args:    cobra.NoArgs,
+		Short: "Show who owns which share of the users, and what a change would move",
+		Long: "Show the shares of a consistent-hash ring, and what adding or removing a member would move.\n" +
+			"Of an interceptor's config: the edges that it lists as peers. Of the config of all layers: the counter's\n" +
+			"shards, or with --edges its interceptor's peers. Nothing that runs is asked; see `headgate edge ring` for that.",
+		Example: "  headgate ring --config interceptor.yaml --add edge-4 --remove edge-1 --key u000001\n" +
+			"  headgate ring --members e1,e2,e3 --add e4",
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			var owner func(*hashring.Ring, string) string
 			if len(members) == 0 {
-				cfg, err := p.load()
+				path, err := p.configPath()
 				if err != nil {
 					return err
 				}
-				members = cfg.ShardNames()
+				if members, owner, err = cli.LoadRing(path, edges); err != nil {
+					return &exitError{exitUsage, err}
+				}
 			}
-			report, err := cli.ReportRing(members, params, join, leave, keys)
+			report, err := cli.ReportRing(members, params, add, remove, keys, owner)
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
@@ -36,10 +42,11 @@ func (p *program) ringCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&members, "members", nil, "names of the members (default: the counter's shards of the config)")
-	flags.StringSliceVar(&join, "join", nil, "what would it move if `name` joined?")
-	flags.StringSliceVar(&leave, "leave", nil, "what would it move if `name` left?")
-	flags.StringSliceVar(&keys, "key", nil, "who owns this `key`?")
+	flags.StringSliceVar(&members, "members", nil, "names of the members, instead of a config's")
+	flags.BoolVar(&edges, "edges", false, "of the config of all layers: the edges, not the counter's shards")
+	flags.StringSliceVar(&add, "add", nil, "what would it move if `name` were added?")
+	flags.StringSliceVar(&remove, "remove", nil, "what would it move if `name` were removed?")
+	flags.StringSliceVar(&keys, "key", nil, "who owns this user (or, of --members, this `key`)?")
 	flags.IntVar(&params.Partitions, "partitions", params.Partitions, "keys fall into so many partitions")
 	flags.IntVar(&params.Replicas, "replicas", params.Replicas, "points of each member on the ring")
 	flags.Float64Var(&params.Load, "load", params.Load, "bound on a member's share, as a multiple of the even one")

@@ -148,27 +148,27 @@ func Load(path string) (*Loaded, error) {
 		return nil, fmt.Errorf("opening the backup: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // it is only read
-	loaded, err := read(f)
+	stat, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("backup %s: %w", path, err)
+	}
+	loaded, err := read(f, stat.Size())
 	if err != nil {
 		return nil, fmt.Errorf("backup %s: %w", path, err)
 	}
 	return loaded, nil
 }
 
-func read(f *os.File) (*Loaded, error) {
-	stat, err := f.Stat()
+func read(f io.ReaderAt, size int64) (*Loaded, error) {
+	h, content, err := readHeader(f, size)
 	if err != nil {
 		return nil, err
 	}
-	h, content, err := readHeader(f, stat.Size())
-	if err != nil {
-		return nil, err
+	trailer := size - int64(trailerBytes)
+	if h.Size > trailer-content { // in this form a size near the largest number does not wrap around
+		return nil, fmt.Errorf("offset %d: is cut off, %d bytes are missing", size, h.Size-(trailer-content))
 	}
-	trailer := stat.Size() - int64(trailerBytes)
-	if content+h.Size > trailer {
-		return nil, fmt.Errorf("offset %d: is cut off, %d bytes are missing", stat.Size(), content+h.Size-trailer)
-	}
-	if content+h.Size < trailer {
+	if h.Size < trailer-content {
 		return nil, fmt.Errorf("offset %d: %d bytes too many", content+h.Size, trailer-content-h.Size)
 	}
 	end := make([]byte, trailerBytes)

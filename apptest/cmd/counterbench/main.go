@@ -5,7 +5,7 @@
 // counter on this machine, runs redis-benchmark against both in turn, and prints the medians of the
 // ratios of alternating pairs as `name: value` lines, with the absolute figures beside them:
 //
-//	counterbench [-counter FILE] [-pairs 7] [-run 1s] [-only refuse,durable,replicated,memory,failover]
+//	counterbench [-counter FILE] [-pairs 7] [-run 1s] [-only refuse,durable,replicated,memory,failover,shards]
 //
 // Both are stopped and their files removed at the end. It needs redis-server and redis-benchmark.
 package main
@@ -78,6 +78,7 @@ func suites() []suite {
 		{"replicated", replicated},
 		{"memory", memory},
 		{"failover", failover},
+		{"shards", shards},
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"headgate.example/counter/machine"
+	"headgate.example/lib/durable"
 	"headgate.example/lib/sale"
 )
 
@@ -102,7 +103,9 @@ func (w *Writer) Close() error {
 	}
 	w.Abandon()
 	if err == nil {
-		err = syncFolder(filepath.Dir(w.path))
+		if err = durable.SyncDir(filepath.Dir(w.path)); err != nil {
+			err = fmt.Errorf("bringing the backup's name to the disk: %w", err)
+		}
 	}
 	return err
 }
@@ -125,14 +128,6 @@ func (w *Writer) finish() error {
 func (w *Writer) Abandon() {
 	_ = w.to.Close()           // what counts was synced
 	_ = os.Remove(w.to.Name()) // at worst an unfinished file stays, whose name says so
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("bringing the backup's name to the disk: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Loaded is a backup that was read.

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"headgate.example/lib/durable"
 )
 
 // foundWithin bounds the wait for another voter that is about to start.
@@ -27,7 +28,7 @@ func Bootstrap(ctx context.Context, cfg Config) (err error) {
 	if cfg.alone() {
 		return errors.New("voters: none are configured; a lone voter has bootstrap: true in its config instead")
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := durable.MkdirAll(cfg.Dir); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	cfg.Bootstrap = true

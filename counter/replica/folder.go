@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"headgate.example/counter/machine"
+	"headgate.example/lib/durable"
 )
 
 // What lies in the data folder.
@@ -76,36 +77,7 @@ func (id *identity) write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", identityFile, err)
 	}
-	return writeFile(dir, identityFile, append(text, '\n'))
-}
-
-// writeFile replaces a file so that a crash leaves the old or the new one.
-func writeFile(dir, name string, text []byte) error {
-	path := filepath.Join(dir, name)
-	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(path+".tmp", path)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.WriteFile(filepath.Join(dir, identityFile), append(text, '\n'))
 }
 
 // adopt reads or makes the folder's identity, and refuses a folder of another shard.

@@ -14,6 +14,7 @@ import (
 	wal "github.com/hashicorp/raft-wal"
 
 	"headgate.example/counter/machine"
+	"headgate.example/lib/durable"
 )
 
 // Replica is one voter of a shard's log with the state it leads to. Make one with Open; all methods
@@ -70,7 +71,7 @@ func Open(cfg Config) (_ *Replica, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := durable.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
 	r := &Replica{cfg: cfg, failed: make(chan struct{}), stop: make(chan struct{}), down: make(chan struct{}), retake: make(chan struct{}, 1)}
@@ -160,7 +161,7 @@ func (r *Replica) startRaft() error {
 // openLog opens the write-ahead log; r.wal is also where raft keeps its term and vote.
 func (r *Replica) openLog() (raft.LogStore, error) {
 	dir := r.logDir()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("making the log's folder: %w", err)
 	}
 	opened, err := guardPanic(func() (*wal.WAL, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"headgate.example/counter/machine"
+	"headgate.example/lib/durable"
 )
 
 // The place in the log that a restored state takes: the first.
@@ -30,7 +31,7 @@ func Restore(ctx context.Context, cfg Config, state *machine.State) (err error) 
 	if err := onlyEmpty(cfg.Dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := durable.MkdirAll(cfg.Dir); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	cfg.Bootstrap = true

@@ -80,6 +80,7 @@ func (c *conn) refuse(cmd *command, m *machine.Command) bool {
 	if result.Code == machine.CodeDry {
 		var known bool
 		if result, known = c.dry(m); !known {
+			c.endView() // a dealer waits for the state's lock, and others wait for the dealer
 			c.waiting = append(c.waiting, reply{write: cmd.reply, demand: c.srv.dealers.wait(owned(m))})
 			return true
 		}
@@ -103,11 +104,10 @@ func (c *conn) refuse(cmd *command, m *machine.Command) bool {
 }
 
 // dry gives the verdict over all shards on a reservation that this one has too few units for, if there is
-// one. It ends the view: a dealer waits for the state's lock, and others wait for the dealer.
+// one.
 func (c *conn) dry(m *machine.Command) (machine.Result, bool) {
-	supply, _ := c.view.State.Supply(m.Sale)
-	c.endView()
-	return c.srv.dealers.verdict(m.Sale, supply, m.Quantity)
+	incarnation, supply := c.view.State.Supply(m.Sale)
+	return c.srv.dealers.verdict(m.Sale, incarnation, supply, m.Quantity)
 }
 
 // owned copies a reservation that refers to the connection's buffer.

@@ -22,13 +22,14 @@ type Hold struct {
 
 func (s *State) view(sl *saleState, r ref) Hold {
 	h := s.holds.get(r)
+	said := noteOf(h, &s.notes.frozen)
 	return Hold{
 		Binding: sale.Binding{
-			Order: h.id, Sale: sl.terms.ID, User: s.accounts.get(h.account).user,
+			Order: h.id, Sale: sl.terms.ID, User: s.userOf(s.accounts.get(h.account)),
 			Quantity: int64(h.quantity), Slot: int64(h.slot),
 		},
-		State: h.state, Key: h.key(), ReservedAt: h.reserved, ExpiresAt: s.expires(h), ChangedAt: h.changed,
-		Reason: h.reason(), By: h.by,
+		State: h.state, Key: said.key, ReservedAt: h.reserved, ExpiresAt: s.expires(h), ChangedAt: h.changed,
+		Reason: said.reason, By: h.by,
 	}
 }
 
@@ -98,13 +99,13 @@ func (s *State) Info(saleID string, wall int64) (sale.Info, bool) {
 	return sl.info(wall), true
 }
 
-// Supply is a sale's supply version, as Info gives it.
-func (s *State) Supply(saleID string) (int64, bool) {
+// Supply is a sale's incarnation and supply version, as Collect gives them; 0 and 0 when it is unknown.
+func (s *State) Supply(saleID string) (incarnation, supply int64) {
 	sl := s.byName[saleID]
 	if sl == nil {
-		return 0, false
+		return 0, 0
 	}
-	return sl.supply, true
+	return sl.incarnation, sl.supply
 }
 
 // List gives the figures of all sales that are not forgotten, by id.

@@ -181,12 +181,16 @@ func (c *conn) settle() {
 			err = c.call.Wait()
 		}
 	}
-	results := c.call.Results
-	if err == nil && (c.followed || anyDry(results)) {
-		c.applied(results)
+	if err == nil && c.followed {
+		c.follow()
 	}
+	results := c.call.Results
 	for i := range c.waiting {
-		switch r := &c.waiting[i]; {
+		r := &c.waiting[i]
+		if err == nil && r.commands > 0 && r.demand == nil && results[0].Code == machine.CodeDry {
+			c.await(c.waiting[i:], results)
+		}
+		switch {
 		case r.failure != "":
 			c.out.Error(r.failure)
 		case r.demand != nil:
@@ -212,27 +216,23 @@ func (c *conn) settle() {
 	c.call.Reset()
 }
 
-func anyDry(results []machine.Result) bool {
-	for i := range results {
-		if results[i].Code == machine.CodeDry {
-			return true
-		}
+// follow lets dealers hear of what the log decided that concerns them.
+func (c *conn) follow() {
+	commands := c.call.Commands()
+	for i := range commands {
+		c.srv.dealers.follow(&commands[i])
 	}
-	return false
 }
 
-// applied follows up what the log decided: dealers hear of what concerns them, and buyers who found this
-// shard dry begin to wait for units of others, all of them before the first is waited for.
-func (c *conn) applied(results []machine.Result) {
+// await lets the buyers among some waiting requests who found this shard dry wait for units of others, all
+// of them before the first is waited for. results are those of these requests.
+func (c *conn) await(waiting []reply, results []machine.Result) {
 	commands := c.call.Commands()
-	for at := range c.waiting {
-		r := &c.waiting[at]
-		for i := range commands[:r.commands] {
-			if results[i].Code == machine.CodeDry {
-				r.demand = c.srv.dealers.wait(&commands[i])
-			} else {
-				c.srv.dealers.follow(&commands[i])
-			}
+	commands = commands[len(commands)-len(results):]
+	for at := range waiting {
+		r := &waiting[at]
+		if r.commands > 0 && results[0].Code == machine.CodeDry {
+			r.demand = c.srv.dealers.wait(&commands[0])
 		}
 		commands, results = commands[r.commands:], results[r.commands:]
 	}

@@ -155,13 +155,13 @@ func (s *State) checkAccount(sl *saleState, of *hold) error {
 	for r := a.live; r != 0; {
 		h := s.holds.get(r)
 		if !h.state.Live() || h.slot <= slot {
-			return fmt.Errorf("sale %s: the live orders of %s are out of order", sl.terms.ID, a.user)
+			return fmt.Errorf("sale %s: the live orders of %s are out of order", sl.terms.ID, s.userOf(a))
 		}
 		units, orders, slot, r = units+int64(h.quantity), orders+1, h.slot, h.uNext
 	}
 	if units != a.units || orders != a.orders {
 		return fmt.Errorf("sale %s: %s has %d orders of %d units, the account says %d of %d",
-			sl.terms.ID, a.user, orders, units, a.orders, a.units)
+			sl.terms.ID, s.userOf(a), orders, units, a.orders, a.units)
 	}
 	return nil
 }

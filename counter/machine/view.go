@@ -22,13 +22,14 @@ type Hold struct {
 
 func (s *State) view(sl *saleState, r ref) Hold {
 	h := s.holds.get(r)
+	said := noteOf(h, &s.notes.frozen)
 	return Hold{
 		Binding: sale.Binding{
-			Order: h.id, Sale: sl.terms.ID, User: s.accounts.get(h.account).user,
+			Order: h.id, Sale: sl.terms.ID, User: s.userOf(s.accounts.get(h.account)),
 			Quantity: int64(h.quantity), Slot: int64(h.slot),
 		},
-		State: h.state, Key: h.key(), ReservedAt: h.reserved, ExpiresAt: s.expires(h), ChangedAt: h.changed,
-		Reason: h.reason(), By: h.by,
+		State: h.state, Key: said.key, ReservedAt: h.reserved, ExpiresAt: s.expires(h), ChangedAt: h.changed,
+		Reason: said.reason, By: h.by,
 	}
 }
 

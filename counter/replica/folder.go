@@ -173,7 +173,8 @@ func damageIn(path string, cfg *Config) error {
 
 // checkLog reads every entry that will be applied, so that damage stops the start instead of the
 // running program, and a gap between snapshot and log is not taken for an empty history.
-func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore, progress *Progress) error {
+func (r *Replica) checkLog(snapshots raft.SnapshotStore) error {
+	path, logs, progress := r.logDir(), r.wal, r.cfg.Progress
 	first, err := logs.FirstIndex()
 	if err != nil {
 		return fmt.Errorf("log %s is damaged: %w", path, err)
@@ -206,16 +207,16 @@ func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore, pro
 		progress.reach(int64(index - begin))
 		var l raft.Log
 		if err := logs.GetLog(index, &l); err != nil {
-			return fmt.Errorf("log %s is damaged at entry %d: %w", path, index, err)
+			return fmt.Errorf("log is damaged at entry %d (%s): %w", index, r.found.Where(index), err)
 		}
 		if l.Index != index {
-			return fmt.Errorf("log %s is damaged at entry %d: it says it is %d", path, index, l.Index)
+			return fmt.Errorf("log is damaged at entry %d (%s): it says it is %d", index, r.found.Where(index), l.Index)
 		}
 		if l.Type != raft.LogCommand {
 			continue
 		}
 		if _, err := machine.DecodeEntry(l.Data); err != nil {
-			return fmt.Errorf("log %s is damaged at entry %d: %w", path, index, err)
+			return fmt.Errorf("log is damaged at entry %d (%s): %w", index, r.found.Where(index), err)
 		}
 	}
 	progress.end(stepLog)

@@ -12,8 +12,10 @@ import (
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/segment"
 
 	"headgate.example/counter/machine"
+	"headgate.example/counter/replica/logfiles"
 	"headgate.example/lib/durable"
 )
 
@@ -24,6 +26,8 @@ type Replica struct {
 	id    identity
 	raft  *raft.Raft
 	wal   *wal.WAL
+	found *logfiles.Log // as the start found it
+	files *logfiles.FS  // what wal writes through
 	lock  *os.File
 	trans *witness
 	net   *stream // nil without a network of its own
@@ -52,6 +56,7 @@ type Replica struct {
 	logEntries atomic.Int64
 	// snapshotBytes is the size of the last snapshot this process wrote.
 	snapshotBytes atomic.Int64
+	snapshotOwed  atomic.Bool  // the last one failed
 	disk          atomic.Int64 // a diskState
 
 	failure    atomic.Pointer[error]
@@ -125,7 +130,7 @@ func (r *Replica) startRaft() error {
 	if err := r.dropCovered(snapshots); err != nil {
 		return err
 	}
-	if err := checkLog(r.logDir(), r.wal, snapshots, r.cfg.Progress); err != nil {
+	if err := r.checkLog(snapshots); err != nil {
 		return err
 	}
 	if err := r.openTransport(); err != nil {
@@ -164,8 +169,15 @@ func (r *Replica) openLog() (raft.LogStore, error) {
 	if err := durable.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("making the log's folder: %w", err)
 	}
+	r.cfg.Progress.begin(stepFiles, "files", 0)
+	found, err := logfiles.Recover(dir, r.cfg.Log, r.cfg.Progress.reachOf)
+	if err != nil {
+		return nil, err
+	}
+	r.cfg.Progress.end(stepFiles)
+	r.found, r.files = found, logfiles.NewFS(found)
 	opened, err := guardPanic(func() (*wal.WAL, error) {
-		return wal.Open(dir, wal.WithSegmentSize(r.cfg.SegmentBytes), wal.WithLogger(newRaftLog(r.cfg.Log)))
+		return wal.Open(dir, wal.WithSegmentSize(r.cfg.SegmentBytes), wal.WithLogger(newRaftLog(r.cfg.Log)), wal.WithSegmentFiler(segment.NewFiler(dir, r.files)))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("log %s is damaged: %w", dir, err)
@@ -319,7 +331,7 @@ func (r *Replica) closeFiles() error {
 		errs = append(errs, r.trans.Close())
 	}
 	if r.wal != nil {
-		errs = append(errs, io.Closer(r.wal).Close())
+		errs = append(errs, io.Closer(r.wal).Close(), r.files.Note())
 	}
 	return errors.Join(append(errs, r.lock.Close())...)
 }

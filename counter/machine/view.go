@@ -67,26 +67,34 @@ func (s *State) UserOrders(saleID, user string) ([]Hold, bool) {
 	return orders, true
 }
 
-// Holds gives up to limit orders of a sale with ids above after, ascending; state 0 means any state.
-// Fewer than limit (which is lowered to MaxPage) are the last. A page in a rare state may have to walk
-// all orders of the sale. False: the sale is unknown or forgotten.
-func (s *State) Holds(saleID string, state sale.HoldState, after sale.OrderID, limit int) ([]Hold, bool) {
+// Holds gives up to limit orders of a sale with ids above after, ascending; state 0 means any state. It
+// looks at MaxPage orders at most, some 50 ns each, and says how far it came: go on from upTo, until that is
+// 0. False: the sale is unknown or forgotten.
+func (s *State) Holds(saleID string, state sale.HoldState, after sale.OrderID, limit int) (page []Hold, upTo sale.OrderID, known bool) {
 	sl := s.byName[saleID]
 	if sl == nil || sl.forgotten {
-		return nil, false
+		return nil, 0, false
 	}
 	if limit = min(limit, MaxPage); limit <= 0 {
-		return nil, true
+		return nil, 0, true
 	}
-	var page []Hold
+	looked := 0
 	sl.ids.each(max(after, 0), func(id sale.OrderID) bool {
+		if len(page) == limit || looked == MaxPage {
+			return false
+		}
+		looked++
+		upTo = id
 		r := s.findHold(id)
 		if state == 0 || s.holds.get(r).state == state {
 			page = append(page, s.view(sl, r))
 		}
-		return len(page) < limit
+		return true
 	})
-	return page, true
+	if len(page) < limit && looked < MaxPage {
+		upTo = 0
+	}
+	return page, upTo, true
 }
 
 // Info gives a sale's live figures, or a tombstone's final ones. wall is what Info.Now shall say. The
@@ -116,38 +124,4 @@ func (s *State) List(wall int64) []sale.Info {
 	}
 	slices.SortFunc(list, func(a, b sale.Info) int { return strings.Compare(a.ID, b.ID) })
 	return list
-}
-
-// Audit is what AUDIT shows of one sale.
-type Audit struct {
-	sale.Info
-	Incarnation     int64 // differs between a sale and its restored form; ever higher
-	HeldOrders      int64
-	ConfirmedOrders int64
-	ReleasedOrders  int64          // that are still kept
-	ExpiredOrders   int64          // that are still kept
-	ExcessOrders    int64          // orders that lost a clash of slots when the sale was restored
-	Excess          []sale.OrderID // the first MaxExcessListed of them
-	FromBackup      bool           // it waits for SALE.RESTORE
-	Transfers       []Transfer     // with each other shard, in the order of the terms
-	Violation       string         // which invariant does not hold; "" when all do
-}
-
-// Audit counts a sale's orders anew and holds them against its totals. It walks all of them, some 50 ns
-// each. False: the sale is unknown.
-func (s *State) Audit(saleID string, wall int64) (Audit, bool) {
-	sl := s.byName[saleID]
-	if sl == nil {
-		return Audit{}, false
-	}
-	a := Audit{
-		Info: sl.info(wall), Incarnation: sl.incarnation, HeldOrders: sl.heldOrders, ConfirmedOrders: sl.confirmedOrders,
-		ReleasedOrders: sl.releasedOrders, ExpiredOrders: sl.expiredOrders, ExcessOrders: sl.excessCount, Excess: sl.excess,
-		FromBackup: sl.recovered(),
-		Transfers:  sl.transfers(),
-	}
-	if err := s.checkSale(sl); err != nil {
-		a.Violation = err.Error()
-	}
-	return a, true
 }

@@ -100,6 +100,9 @@ func (c *Config) setDefaults() error {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if err := checkClock(c.Now()); err != nil {
+		return err
+	}
 	if c.Monotonic == nil {
 		start := time.Now()
 		c.Monotonic = func() time.Duration { return time.Since(start) }

@@ -37,6 +37,8 @@ type Replica struct {
 	stateMu sync.RWMutex
 	state   *machine.State
 	applied atomic.Uint64
+	// freezing has room for the one caller of Frozen.
+	freezing chan struct{}
 
 	// tenure is nil unless this voter leads and its barrier has passed.
 	tenure   atomic.Pointer[tenure]
@@ -79,7 +81,7 @@ func Open(cfg Config) (_ *Replica, err error) {
 	if err := durable.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
-	r := &Replica{cfg: cfg, failed: make(chan struct{}), stop: make(chan struct{}), down: make(chan struct{}), retake: make(chan struct{}, 1)}
+	r := &Replica{cfg: cfg, failed: make(chan struct{}), stop: make(chan struct{}), down: make(chan struct{}), retake: make(chan struct{}, 1), freezing: make(chan struct{}, 1)}
 	r.wall = newWallClock(cfg.Now, cfg.Monotonic)
 	r.verifier = newVerifier()
 	r.members = newMembers()

@@ -157,6 +157,7 @@ func (d *dealer) carryOut(a borrow.Action) {
 	switch a.Kind {
 	case borrow.Refuse:
 		m.refused.Inc()
+		d.owner.srv.meter.decided(machine.Reserve, a.Result.Code, 1)
 		d.settle(a.Buyer, a.Result, nil)
 	case borrow.TryAgain:
 		m.undecided.Inc()

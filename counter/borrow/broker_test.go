@@ -292,6 +292,23 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestProposalsDoNotProlongAWait: a buyer who is proposed again and again, since others are always faster,
+// waits no longer than one who is not.
+func TestProposalsDoNotProlongAWait(t *testing.T) {
+	tb := newTable(t, Config{Patience: time.Second})
+	asked := tb.want(tb.dry(1, 1), "ask c 1")
+	for range 9 {
+		tb.now += 110 * time.Millisecond
+		tb.rows["b"].Available = 1
+		tb.want(tb.step(Event{Kind: Tick}), "propose 1")
+		tb.rows["b"].Available = 0
+		tb.want(tb.dry(1, 1), "")
+	}
+	tb.now += 10 * time.Millisecond
+	tb.want(tb.step(Event{Kind: Tick}), "try again 1")
+	tb.want(tb.nothing(asked), "")
+}
+
 // TestPausedMeanwhile: the log tells those who wait what happened to the sale.
 func TestPausedMeanwhile(t *testing.T) {
 	tb := newTable(t, Config{})

@@ -141,6 +141,15 @@ func (v *Voter) Config() string { return v.config }
 // Folder is the voter's data folder.
 func (v *Voter) Folder() string { return v.folder }
 
+// Move puts the data folder elsewhere, before the voter's first start.
+func (v *Voter) Move(folder string) error {
+	v.folder = folder
+	return v.configure()
+}
+
+// Ended is closed when a voter that was started has ended, by itself too.
+func (v *Voter) Ended() <-chan struct{} { return v.done }
+
 // freePorts lie below those that the system gives to clients, so that a killed voter finds its port free.
 func freePorts(count int) ([]string, error) {
 	const low, high, tries = 18_000, 32_000, 1000

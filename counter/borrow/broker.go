@@ -75,7 +75,6 @@ type Broker struct {
 	busy    int    // index of the peer that is asked or whose gift is accepted
 	wanted  int64
 	cursor  int // index of the peer to ask first
-	dry     int // peers in a row, from cursor backwards, that had nothing
 	holdOff time.Duration
 	pace    time.Duration
 

@@ -54,7 +54,7 @@ bench: build ## a small benchmark of the edge: ratios as `name: value` lines
 		echo "$$out" | grep -E '^[a-z_]+: '
 
 # COUNTER_BENCH takes flags of counterbench, such as "-pairs 1 -run 300ms -only durable" for a quick look.
-bench-counter: bin/counter ## the counter against a private Redis: ratios as `name: value` lines (some minutes)
+bench-counter: bin/counter ## the counter against a private Redis, two shards against one: ratios as `name: value` lines (some minutes)
 	@go run ./apptest/cmd/counterbench -counter bin/counter $(COUNTER_BENCH)
 
 check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files

@@ -25,11 +25,11 @@ type quota struct{ dir string }
 func newQuota(name string, share float64) (*quota, error) {
 	micros := strconv.FormatInt(int64(share*float64(quotaPeriod.Microseconds())), 10)
 	period := strconv.FormatInt(quotaPeriod.Microseconds(), 10)
-	var tried []error
+	var tried error
 	for _, root := range cgroupRoots {
 		q := &quota{filepath.Join(root, fmt.Sprintf("counterbench-%d-%s", os.Getpid(), name))}
 		if err := os.Mkdir(q.dir, 0o755); err != nil {
-			tried = append(tried, err)
+			tried = err
 			continue
 		}
 		err := q.write("cpu.max", micros+" "+period)
@@ -39,9 +39,18 @@ func newQuota(name string, share float64) (*quota, error) {
 		if err == nil {
 			return q, nil
 		}
-		tried = append(tried, err, q.close())
+		tried = errors.Join(err, q.close())
 	}
-	return nil, errors.Join(tried...)
+	return nil, tried
+}
+
+// tryQuota tells why this machine allows no quota, if so.
+func tryQuota() error {
+	q, err := newQuota("try", quotaShare)
+	if err != nil {
+		return err
+	}
+	return q.close()
 }
 
 // write changes a file that the kernel has made.

@@ -66,8 +66,8 @@ func TestDiskReserveHoldsTheNextLogFile(t *testing.T) {
 		segment   int
 		low, full int64
 	}{
-		{64 << 20, 16 << 20, 64 << 20, 16 << 20},
-		{1 << 20, 16 << 20, 32 << 20, 16 << 20},
+		{64 << 20, 16 << 20, 64 << 20, 16<<20 + besideLog},
+		{1 << 20, 16 << 20, 2 * (16<<20 + besideLog), 16<<20 + besideLog},
 		{1 << 30, 16 << 20, 1 << 30, 256 << 20},
 	} {
 		cfg := Config{MinFreeBytes: c.minFree, SegmentBytes: c.segment}

@@ -115,10 +115,14 @@ const (
 	diskFull           // nothing at all is written
 )
 
+// besideLog is kept free for what goes with the next file of the log: its place in the log's index, and the
+// note that it was begun.
+const besideLog = 256 << 10
+
 // reserves gives the free bytes below which the disk is low, and full: MinFreeBytes and a quarter of it, but
 // never less than the next file of the log, which is taken whole and without which writing fails for good.
 func (c *Config) reserves() (low, full int64) {
-	full = max(c.MinFreeBytes/4, int64(c.SegmentBytes))
+	full = max(c.MinFreeBytes/4, int64(c.SegmentBytes)+besideLog)
 	return max(c.MinFreeBytes, 2*full), full
 }
 

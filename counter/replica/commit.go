@@ -17,7 +17,12 @@ func notAccepted(reason string) error { return fmt.Errorf("%w: %s", ErrNotAccept
 
 // Propose queues a call for the log. An error means that it certainly was not done: ErrBusy,
 // ErrNotAccepted or *NotLeaderError. Otherwise the caller must Wait. The commands come from Add.
-func (r *Replica) Propose(c *Call) error {
+func (r *Replica) Propose(c *Call) error { return r.ProposeThen(c, nil) }
+
+// ProposeThen is Propose for who does not Wait: then is called, once and from another goroutine, when the
+// fate of the call is known. It must not wait for anything, since other calls wait for it.
+func (r *Replica) ProposeThen(c *Call, then func()) error {
+	c.then = then
 	if r.tenure.Load() == nil {
 		return r.notLeading()
 	}

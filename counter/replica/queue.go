@@ -20,6 +20,7 @@ type Call struct {
 	begins   bool // a command begins something new
 	err      error
 	done     chan struct{}
+	then     func() // called instead of waking Wait
 }
 
 // What a call keeps for its next use, at most.
@@ -54,9 +55,16 @@ func (c *Call) Wait() error {
 	return c.err
 }
 
+// Err is what Wait returns, for whom then of ProposeThen has told that it is known.
+func (c *Call) Err() error { return c.err }
+
 // finish gives the call a copy of its results, and wakes who waits for it.
 func (c *Call) finish(results []machine.Result, err error) {
 	c.Results, c.err = append(c.Results[:0], results...), err
+	if c.then != nil {
+		c.then()
+		return
+	}
 	c.done <- struct{}{}
 }
 

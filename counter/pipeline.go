@@ -230,6 +230,7 @@ func (c *conn) answer(err error) {
 			c.out.Error(r.failure)
 		case r.demand != nil:
 			c.awaited(r)
+			refused += int(r.commands) // by the log, which found this shard dry
 			results = results[r.commands:]
 		case r.commands == 0:
 			writeRefusal(c.out, r.code, r.detail)

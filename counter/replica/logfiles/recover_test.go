@@ -42,7 +42,7 @@ func entry(index uint64) *raft.Log {
 	return &raft.Log{Index: index, Term: 3, Data: text, AppendedAt: time.Unix(0, 1767225600123456789).UTC()}
 }
 
-// written makes a log of so many entries, one or a few a write, and leaves it as a killed process does.
+// fill makes a log of so many entries, one or a few a write, and leaves it as a killed process does.
 func fill(t testing.TB, entries uint64) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

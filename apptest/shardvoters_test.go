@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	hotStock    = 20_000
+	hotStock    = 5_000 // for each round
 	hotBuyers   = 24
 	hotPace     = 20 * time.Millisecond // of a buyer while leaders are killed
 	hotPatience = 3 * time.Second
@@ -29,12 +29,12 @@ const (
 func TestLeadersOfTwoShardsAreKilled(t *testing.T) {
 	rounds := int(envNumber(t, "HEADGATE_SHARD_KILLS", 4))
 	shards := startCounter(t, 2)
-	if err := shards[0].OpenSale(deadline(t, time.Minute), "hot", hotStock, 1); err != nil {
+	if err := shards[0].OpenSale(deadline(t, time.Minute), "hot", rounds*hotStock, 1); err != nil {
 		t.Fatal(err)
 	}
-	crowd := &hotCrowd{t: t, shards: shards, sale: "hot"}
+	crowd := &hotCrowd{t: t, shards: shards, sale: "hot", stock: int64(rounds) * hotStock}
 	crowd.pace.Store(int64(hotPace))
-	ctx := deadline(t, 4*time.Minute)
+	ctx := deadline(t, time.Duration(2+rounds)*time.Minute)
 	var buying sync.WaitGroup
 	for range hotBuyers {
 		buying.Go(func() { crowd.buy(ctx) })
@@ -104,6 +104,7 @@ type hotCrowd struct {
 	t      *testing.T
 	shards []*voters.Shard
 	sale   string
+	stock  int64
 	pace   atomic.Int64 // ns between two users of a buyer
 	next   atomic.Int64 // user
 	sold   atomic.Int64
@@ -193,8 +194,8 @@ func (c *hotCrowd) check(ctx context.Context) {
 		}
 		confirmed, given, taken = confirmed+number("confirmed"), given+number("given"), taken+number("taken")
 	}
-	if confirmed != hotStock || c.sold.Load() != hotStock || given != taken || taken == 0 {
-		c.t.Errorf("of %d units %d are confirmed, %d were told to buyers; %d given, %d taken", hotStock, confirmed, c.sold.Load(), given, taken)
+	if confirmed != c.stock || c.sold.Load() != c.stock || given != taken || taken == 0 {
+		c.t.Errorf("of %d units %d are confirmed, %d were told to buyers; %d given, %d taken", c.stock, confirmed, c.sold.Load(), given, taken)
 	}
 	users := make(map[any]bool)
 	c.told.Range(func(order, user any) bool {

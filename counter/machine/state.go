@@ -43,7 +43,9 @@ type State struct {
 	byUser    table
 	rules     ruleSet
 
-	fetched uint64 // what fetch saw last, which means nothing
+	fetched uint64             // what fetch saw last, which means nothing
+	next    [lookahead]Command // of ApplyEncoded, as results are
+	results []Result
 
 	// Bounds from below for the next time at which advance has something to do.
 	nextServed, nextWall, nextSweep int64
@@ -73,11 +75,45 @@ func (s *State) Apply(e *Entry, results []Result) []Result {
 	s.advance(e.Wall, e.Served)
 	for commands := e.Commands; len(commands) > 0; {
 		next := commands[:min(len(commands), lookahead)]
-		names := s.fetch(next)
-		for i := range next {
-			results = append(results, s.apply(&next[i], names[i], e.Version))
-		}
+		results = s.applyNext(next, e.Version, results)
 		commands = commands[len(next):]
+	}
+	return results
+}
+
+// ApplyEncoded is DecodeEntry and Apply, a few commands at a time, which stay in the nearest cache meanwhile.
+// So do their results, which told gets in the order of the commands and must not keep; it may be nil. Nothing of
+// b is kept. An entry that cannot be read for its version, length or sum changes nothing; after an error in
+// a command, which such an entry has only if a program wrote it wrongly, the State must not be used any more.
+func (s *State) ApplyEncoded(b []byte, told func([]Result)) error {
+	d := &decoder{b: b, share: true}
+	e, n, err := decodeHead(d)
+	if err != nil {
+		return entryError(b, err)
+	}
+	s.advance(e.Wall, e.Served)
+	for done := 0; done < n; {
+		next := s.next[:min(n-done, lookahead)]
+		clear(next)
+		if err := d.commands(next, done); err != nil {
+			return entryError(b, err)
+		}
+		done += len(next)
+		if s.results = s.applyNext(next, e.Version, s.results[:0]); told != nil {
+			told(s.results)
+		}
+	}
+	if err := d.end(); err != nil {
+		return entryError(b, err)
+	}
+	return nil
+}
+
+// applyNext carries out at most lookahead commands.
+func (s *State) applyNext(next []Command, version int, results []Result) []Result {
+	names := s.fetch(next)
+	for i := range next {
+		results = append(results, s.apply(&next[i], names[i], version))
 	}
 	return results
 }

@@ -92,28 +92,23 @@ func (r *Replica) propose(g *group) {
 	}()
 }
 
-// answer answers the calls whose entry has just been applied. The state machine calls it, outside the
-// lock of the state: nothing that waits for a reply has to wait for raft's own bookkeeping.
-func (r *Replica) answer(g *group, results []machine.Result) {
+// answered notes that the calls of a group were all answered: by the state machine, so that nothing which waits
+// for a reply has to wait for raft's own bookkeeping.
+func (r *Replica) answered(g *group) {
 	if g == nil {
 		return
 	}
-	if len(results) != g.commands {
-		panic(fmt.Sprintf("counter: %d results of %d commands", len(results), g.commands))
+	if len(g.calls) > 0 {
+		panic(fmt.Sprintf("counter: %d calls were left without results", len(g.calls)))
 	}
 	r.cfg.OnGroup(g.commands, r.cfg.Monotonic()-g.began)
-	for _, c := range g.calls {
-		n := c.Len()
-		c.finish(results[:n], nil)
-		results = results[n:]
-	}
 }
 
 // giveUp answers the calls of a group whose entry has failed.
 func (r *Replica) giveUp(g *group, err error) {
 	if r.queue.giveUp(g) {
 		for _, c := range g.calls {
-			c.finish(nil, err)
+			c.finish(err)
 		}
 	}
 }

@@ -189,8 +189,12 @@ func (r *Replica) openLog() (raft.LogStore, error) {
 	if r.cfg.WrapLog != nil {
 		logs = r.cfg.WrapLog(logs)
 	}
-	return &guardedLog{LogStore: logs, failed: r.fail}, nil
+	// Followers that keep up, and this voter's own state machine, get entries from memory.
+	return raft.NewLogCache(cachedEntries, &guardedLog{LogStore: logs, failed: r.fail})
 }
+
+// cachedEntries is more than are in flight at a time. An entry has up to some 100 KB, a part of a restore 4 MiB.
+const cachedEntries = 16
 
 // guardPanic turns a panic of a library that met damaged files into an error.
 func guardPanic[T any](open func() (T, error)) (opened T, err error) {

@@ -45,10 +45,11 @@ type redis struct {
 
 // startRedis starts a Redis, durable or not. It never rewrites its log, which spares it work.
 func startRedis(ctx context.Context, dir string, durable bool) (*redis, error) {
-	addr, err := freeAddress()
+	free, err := freeAddresses(1)
 	if err != nil {
 		return nil, err
 	}
+	addr := free[0]
 	appendOnly := "no"
 	if durable {
 		appendOnly = "yes"
@@ -93,14 +94,11 @@ type counter struct {
 
 // startCounter starts a lone voter with the defaults that it is shipped with.
 func startCounter(ctx context.Context, path, dir string) (*counter, error) {
-	addr, err := freeAddress()
+	free, err := freeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
-	admin, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
+	addr, admin := free[0], free[1]
 	c := &counter{file: filepath.Join(dir, "counter.yaml"), dir: dir, path: path, live: admin}
 	text := fmt.Sprintf("service: {admin: %q, log_format: text}\nlisten: %q\nraft_listen: \"\"\ndata_dir: %q\nshard: {name: s1, number: 0}\nbootstrap: true\n",
 		admin, addr, filepath.Join(dir, "counter"))

@@ -141,13 +141,23 @@ func (s *server) rss() (int64, error) {
 	return kilobytes << 10, err
 }
 
-// freeAddress gives a loopback address that nobody listens on.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freeAddresses gives n different loopback addresses that nobody listens on.
+func freeAddresses(n int) (addresses []string, err error) {
+	var taken []net.Listener // until all are known, or two might be the same
+	defer func() {
+		for _, listener := range taken {
+			err = errors.Join(err, listener.Close())
+		}
+	}()
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		taken = append(taken, listener)
+		addresses = append(addresses, listener.Addr().String())
 	}
-	return listener.Addr().String(), listener.Close()
+	return addresses, nil
 }
 
 func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }

@@ -37,12 +37,12 @@ func startShards(ctx context.Context, b *bench, names ...string) (_ *formation, 
 		}
 	}()
 	addresses := make([][2]string, len(names)) // for clients, for operators
+	free, err := freeAddresses(2 * len(names))
+	if err != nil {
+		return nil, err
+	}
 	for i := range addresses {
-		for j := range addresses[i] {
-			if addresses[i][j], err = freeAddress(); err != nil {
-				return nil, err
-			}
-		}
+		copy(addresses[i][:], free[2*i:])
 	}
 	for i, name := range names {
 		dir, err := makeDir(b.dir, fmt.Sprintf("%s-of-%d", name, len(names)))

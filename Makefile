@@ -43,10 +43,10 @@ RUN_TESTS = HEADGATE_TEST_BIN=$(CURDIR)/bin go run ./apptest/cmd/services -- go 
 test: vet format build ## vet, format, all tests: packages with the race detector, then whole programs under load
 	$(RUN_TESTS)
 
-soak: build ## the long tests: simulation for an hour (HEADGATE_SIM_FOR), 50 rounds of kill -9, 300 faults of three voters, each fuzz target for a minute (HEADGATE_FUZZ_TIME)
+soak: build ## the long tests: simulation for an hour (HEADGATE_SIM_FOR), 50 rounds of kill -9, 300 faults of three voters, 30 of two shards of three, each fuzz target for a minute (HEADGATE_FUZZ_TIME)
 	HEADGATE_SIM_FOR=$${HEADGATE_SIM_FOR:-1h} go test -count=1 -timeout 0 -v -run '^TestSeeds$$' ./counter/simulation
-	HEADGATE_KILL_ROUNDS=$${HEADGATE_KILL_ROUNDS:-50} HEADGATE_LINEAR_ROUNDS=$${HEADGATE_LINEAR_ROUNDS:-300} \
-		$(RUN_TESTS) -only apptest -run 'TestKillRounds|TestCrowd|TestLinearizable' -timeout 2h
+	HEADGATE_KILL_ROUNDS=$${HEADGATE_KILL_ROUNDS:-50} HEADGATE_LINEAR_ROUNDS=$${HEADGATE_LINEAR_ROUNDS:-300} HEADGATE_SHARD_KILLS=$${HEADGATE_SHARD_KILLS:-30} \
+		$(RUN_TESTS) -only apptest -run 'TestKillRounds|TestCrowd|TestLinearizable|TestLeadersOfTwoShards' -timeout 2h
 	go run ./apptest/cmd/fuzzall -each $${HEADGATE_FUZZ_TIME:-60s}
 
 bench: bench-edge bench-counter ## both benchmarks: the edge against fasthttp and nginx, the counter against Redis (about 10 minutes)
@@ -58,7 +58,7 @@ bench-edge: bin/interceptor bin/counter ## the edge against bare fasthttp and ng
 		if [ $$status = 0 ]; then echo "$$words" | grep '^edge\.'; else echo "$$words"; exit $$status; fi
 
 # COUNTER_BENCH takes flags of counterbench, such as "-pairs 1 -run 300ms -only durable" for a quick look.
-bench-counter: bin/counter ## the counter against a private Redis: ratios as `name: value` lines (some minutes)
+bench-counter: bin/counter ## the counter against a private Redis, two shards against one: ratios as `name: value` lines (some minutes)
 	@go run ./apptest/cmd/counterbench -counter bin/counter $(COUNTER_BENCH)
 
 check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files

@@ -61,6 +61,23 @@ func LoadConfig(path string) (Config, error) {
 	return cfg, nil
 }
 
+// LoadCounterConfig reads the counter's config: a file of its own, or its section of a composite one.
+func LoadCounterConfig(path string) (counter.Config, error) {
+	kind, err := GuessKind(path)
+	if err != nil {
+		return counter.Config{}, err
+	}
+	if kind != "counter" {
+		cfg, err := LoadConfig(path)
+		return cfg.Counter, err
+	}
+	cfg := counter.DefaultConfig()
+	if err := config.Load(path, &cfg); err != nil {
+		return counter.Config{}, err
+	}
+	return cfg, nil
+}
+
 // APIAddress is where the operator's commands go.
 func (c *Config) APIAddress() string {
 	if c.API != "" {

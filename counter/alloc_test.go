@@ -22,6 +22,8 @@ type wire struct {
 
 func (w *wire) Read(b []byte) (int, error)       { return copy(b, w.requests), nil }
 func (w *wire) Write(b []byte) (int, error)      { w.replies += len(b); return len(b), nil }
+func (w *wire) RemoteAddr() net.Addr             { return nil }
+func (w *wire) LocalAddr() net.Addr              { return nil }
 func (w *wire) SetReadDeadline(time.Time) error  { return nil }
 func (w *wire) SetWriteDeadline(time.Time) error { return nil }
 
@@ -38,7 +40,7 @@ func TestRefusedRequestsAllocateNothing(t *testing.T) {
 
 	const terms = `{"id":"1","revision":1,"stock":0,"limit":1,"opens_at":1,"hold_for_ms":30000,"retain_for_ms":86400000,"shards":["s1"],"ring":{"partitions":271,"replicas":100,"load":1.05}}`
 	w := &wire{}
-	c := newConn(s, w)
+	c := newHandler(s, w)
 	serve := func() {
 		if !c.read() {
 			t.Fatal("the connection is over")

@@ -115,7 +115,7 @@ func answerBackupOpen(c *conn, _ [][]byte) {
 		c.out.Error(c.replicaError(err))
 		return
 	}
-	c.srv.rt.Log.Info("a backup is being read", "client", c.nc.RemoteAddr().String(), "applied", made.Applied, "bytes", made.Size)
+	c.srv.rt.Log.Info("a backup is being read", "client", c.remote.String(), "applied", made.Applied, "bytes", made.Size)
 	f := fields{}
 	f.text("backup", id)
 	f.text("shard", c.srv.cfg.Shard.Name)

@@ -194,7 +194,7 @@ func answerClient(c *conn, args [][]byte) {
 	case sub == "SETINFO" && len(args) == 4, sub == "NO-EVICT" && len(args) == 3, sub == "NO-TOUCH" && len(args) == 3:
 		c.out.Simple("OK")
 	case sub == "INFO", sub == "LIST":
-		c.out.Bulk(fmt.Sprintf("id=%d addr=%s laddr=%s name=%s db=0 resp=2\n", c.id, c.nc.RemoteAddr(), c.nc.LocalAddr(), strings.ReplaceAll(c.name, " ", "_")))
+		c.out.Bulk(fmt.Sprintf("id=%d addr=%s laddr=%s name=%s db=0 resp=2\n", c.id, c.remote, c.local, strings.ReplaceAll(c.name, " ", "_")))
 	default:
 		c.out.Error("ERR unknown subcommand of CLIENT, or wrong number of arguments: want SETNAME, GETNAME, ID, SETINFO, INFO, LIST, NO-EVICT or NO-TOUCH")
 	}

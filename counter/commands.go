@@ -26,6 +26,7 @@ type command struct {
 	reply  func(*resp.Writer, []machine.Result)
 	answer func(c *conn, args [][]byte)
 	early  bool // is answered while the shard is recovered
+	prompt bool // answer waits for nothing
 }
 
 const maxNameBytes = 16

@@ -4,10 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
-	"runtime/debug"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"headgate.example/counter/machine"
@@ -33,27 +30,31 @@ const (
 	lingerBytes       = 1 << 20
 )
 
-// conn is one client. One goroutine reads, decides and writes; it holds at most one buffer of
-// requests and one of replies, so a client that does not take its replies stops being read, and is
-// closed after the write timeout.
+// conn is one client: what it asked, and what it is told. Whoever drives it, a handler or a loop, reads for
+// it and writes for it, at most one buffer of requests and one of replies at a time. So a client that does
+// not take its replies stops being read, and is closed after the write timeout.
 type conn struct {
-	srv  *Server
-	nc   net.Conn
-	id   int64
-	name string
-	role role
-	in   *resp.Reader
-	out  *resp.Writer
+	srv           *Server
+	id            int64
+	remote, local net.Addr
+	name          string
+	role          role
+	in            *resp.Reader
+	out           *resp.Writer
 
 	strangerUntil  time.Time // when a stranger's patience ends, whatever it sends
 	wrongPasswords int
 	quit           bool
-	hurried        atomic.Bool
+	// mayWait: the driver can wait for the log, other shards and the leader's verification. If it cannot, the
+	// first request that wants that is left in stuck, and nothing after it is looked at.
+	mayWait bool
+	stuck   [][]byte
 
 	// The requests that wait for the log, in order: what call holds, and replies that were ready
 	// before them in time but come after them in order.
 	call    *replica.Call
 	waiting []reply
+	demands int // of waiting
 	// onlyReserves: no waiting request can give units back, so applied state may refuse the next one.
 	onlyReserves bool
 	followed     bool // a waiting change concerns a dealer
@@ -63,38 +64,28 @@ type conn struct {
 	blind     bool // there was no view to be had for the requests at hand
 	requests  int  // not yet in the metrics
 	refusals  int  // likewise
+	fruitless int  // looks that found no refusal since the last count
 	tally     tally
-	readUntil time.Time // the read deadline
 }
 
-func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc, id: s.nextID.Add(1), call: replica.NewCall(), onlyReserves: true}
-	c.in = resp.NewReader(nc, resp.StrangerLimits())
+// link is a connection as the server sees it.
+type link interface {
+	// hurry makes it end after the requests that have arrived.
+	hurry()
+	// cut ends it at once.
+	cut()
+}
+
+func newConn(s *Server, remote, local net.Addr, r io.Reader, w io.Writer) *conn {
+	c := &conn{srv: s, id: s.nextID.Add(1), remote: remote, local: local, call: replica.NewCall(), onlyReserves: true}
+	c.in = resp.NewReader(r, resp.StrangerLimits())
+	c.out = resp.NewWriter(w)
 	c.tally.meter = s.meter
-	c.out = resp.NewWriter(&deadlineWriter{nc: nc, timeout: s.cfg.Limits.WriteTimeout})
 	c.become(stranger)
 	if s.cfg.OperatorPassword == "" {
 		c.become(operator)
 	}
 	return c
-}
-
-// deadlineWriter bounds each write to at least timeout and at most a quarter more: moving a deadline
-// costs more than it may seem.
-type deadlineWriter struct {
-	nc      net.Conn
-	timeout time.Duration
-	until   time.Time
-}
-
-func (w *deadlineWriter) Write(b []byte) (int, error) {
-	if now := time.Now(); w.until.Sub(now) < w.timeout {
-		w.until = now.Add(w.timeout + w.timeout/4)
-		if err := w.nc.SetWriteDeadline(w.until); err != nil {
-			return 0, err
-		}
-	}
-	return w.nc.Write(b)
 }
 
 // become changes what the connection may do, and how much of it at once.
@@ -114,73 +105,6 @@ func (c *conn) become(r role) {
 	c.in.SetLimits(limits)
 }
 
-// hurry makes the connection end after the requests that have arrived.
-func (c *conn) hurry() {
-	c.hurried.Store(true)
-	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // wakes a waiting read; a failure means that it is closed already
-}
-
-func (c *conn) serve() {
-	defer c.nc.Close() //nolint:errcheck // nothing more is sent
-	defer func() {
-		if p := recover(); p != nil {
-			c.srv.rt.Log.Error("a connection's handler panicked", "panic", p, "stack", string(debug.Stack()))
-		}
-	}()
-	defer c.linger()
-	defer c.endView()
-	c.srv.meter.accepted.Inc()
-	for !c.quit && c.read() {
-		c.pipeline()
-		c.settle()
-		if err := c.out.Flush(); err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				c.srv.meter.evicted.Inc()
-				c.srv.rt.Log.Warn("closing a client that does not take its replies", "client", c.nc.RemoteAddr().String(), "name", c.name)
-			}
-			return
-		}
-	}
-}
-
-// linger lets the last replies arrive: closing with unread requests would reset the connection, and the
-// client might lose what it was told.
-func (c *conn) linger() {
-	half, ok := c.nc.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
-	}
-	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-		_, _ = io.CopyN(io.Discard, c.nc, lingerBytes) // whatever comes is too late
-	}
-}
-
-// read waits for more bytes; false when the connection is over. The deadline of a known client is moved
-// only when less than the idle time-out is left of it, since moving it costs a good part of a request.
-func (c *conn) read() bool {
-	idle := c.srv.cfg.Limits.IdleTimeout
-	now := time.Now()
-	deadline := now.Add(idle + idle/8)
-	if c.role == stranger && c.strangerUntil.Before(deadline) {
-		deadline = c.strangerUntil
-	}
-	if c.readUntil.Before(now.Add(idle)) || deadline.Before(c.readUntil) {
-		c.readUntil = deadline
-		if err := c.nc.SetReadDeadline(deadline); err != nil {
-			return false
-		}
-	}
-	if c.hurried.Load() { // after the deadline was set, or hurry's would be lost
-		return false
-	}
-	err := c.in.Fill()
-	if err != nil {
-		c.malformed(err)
-		_ = c.out.Flush() // only a protocol error wrote something
-	}
-	return err == nil
-}
-
 // malformed answers a protocol error, once.
 func (c *conn) malformed(err error) {
 	var wrong *resp.ProtocolError
@@ -194,6 +118,17 @@ func (c *conn) malformed(err error) {
 	}
 	c.srv.meter.malformed.Inc()
 	c.quit = true
+}
+
+// panicked tells of a defect in the handling of this connection, which ends; the others go on.
+func (c *conn) panicked(p any, stack []byte) {
+	c.srv.rt.Log.Error("a connection's handler panicked", "panic", p, "stack", string(stack))
+}
+
+// evicted tells that the connection ends since its client does not read.
+func (c *conn) evicted() {
+	c.srv.meter.evicted.Inc()
+	c.srv.rt.Log.Warn("closing a client that does not take its replies", "client", c.remote.String(), "name", c.name)
 }
 
 func (c *conn) request(args [][]byte) {
@@ -213,9 +148,11 @@ func (c *conn) request(args [][]byte) {
 		c.reserve(cmd, args)
 	case cmd.change != nil:
 		c.change(cmd, args)
-	default:
+	case c.mayWait, cmd.prompt && len(c.waiting) == 0:
 		c.settle()
 		cmd.answer(c, args)
+	default:
+		c.stuck = args
 	}
 }
 

@@ -22,7 +22,7 @@ func TestTalkingStrangerIsClosed(t *testing.T) {
 		served := make(chan struct{})
 		go func() {
 			defer close(served)
-			newConn(s, far).serve()
+			newHandler(s, far).serve()
 		}()
 		began, in := time.Now(), bufio.NewReader(near)
 		for range 5 {
@@ -51,7 +51,7 @@ func TestGoneClientIsNotServedFurther(t *testing.T) {
 		served := make(chan struct{})
 		go func() {
 			defer close(served)
-			newConn(s, far).serve()
+			newHandler(s, far).serve()
 		}()
 		const sent = 1000 // replies of over 1 KiB each, requests that fit into one read
 		if _, err := near.Write(bytes.Repeat([]byte("COMMAND\r\n"), sent)); err != nil {

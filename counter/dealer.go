@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"headgate.example/counter/borrow"
@@ -45,6 +46,9 @@ type dealer struct {
 	sale   string
 	tenure any
 	silent string // named in errors; guarded by mu
+
+	shown    atomic.Pointer[borrow.Verdict] // the broker's, for those who refuse; nil once the dealer has ended
+	renewing atomic.Pointer[borrow.Verdict] // the one that a renewal was asked for last
 
 	mu      sync.Mutex // held while stepping; not while waiting for anything
 	broker  *borrow.Broker
@@ -96,15 +100,14 @@ func (d *dealer) bring(ev borrow.Event) {
 func (d *dealer) tick() { d.bring(borrow.Event{Kind: borrow.Tick}) }
 
 // verdict answers a reservation that applied state found dry, if all shards were found to have too
-// little a moment ago and nothing has come to this one since.
-func (d *dealer) verdict(supply, quantity int64) (machine.Result, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ended {
-		return machine.Result{}, false
+// little a moment ago and nothing has come to this one since. It takes no lock.
+func (d *dealer) verdict(incarnation, supply, quantity int64) (machine.Result, bool) {
+	v, now := d.shown.Load(), d.owner.now()
+	result, ok := v.Refuse(now, incarnation, supply, quantity)
+	if ok && v.Aging(now) && d.renewing.Swap(v) != v {
+		d.owner.renewLater(d)
 	}
-	row := machine.Collected{Supply: supply}
-	return d.broker.Verdict(d.owner.now(), &row, quantity)
+	return result, ok
 }
 
 // mayResume reports whether what this shard owes was asked for everywhere.
@@ -135,6 +138,7 @@ func (d *dealer) step(ev borrow.Event) {
 	}
 	ev.Now, ev.Local = d.owner.now(), d.local
 	d.actions = d.broker.Step(&ev, d.actions[:0])
+	d.shown.Store(d.broker.Verdict())
 	var proposed []uint64
 	for i := range d.actions {
 		if a := &d.actions[i]; a.Kind == borrow.Propose {
@@ -153,6 +157,7 @@ func (d *dealer) carryOut(a borrow.Action) {
 	switch a.Kind {
 	case borrow.Refuse:
 		m.refused.Inc()
+		d.owner.srv.meter.decided(machine.Reserve, a.Result.Code, 1)
 		d.settle(a.Buyer, a.Result, nil)
 	case borrow.TryAgain:
 		m.undecided.Inc()
@@ -201,6 +206,7 @@ func (d *dealer) end() {
 		return
 	}
 	d.ended = true
+	d.shown.Store(nil)
 	if d.timer != nil {
 		d.timer.Stop()
 	}

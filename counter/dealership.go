@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"headgate.example/counter/borrow"
 	peer "headgate.example/counter/client"
 	"headgate.example/counter/machine"
 	"headgate.example/counter/replica"
@@ -17,6 +20,10 @@ import (
 
 // dealersEvery is how often the dealers are compared with the sales that there are.
 const dealersEvery = 100 * time.Millisecond
+
+// maxAging bounds the sales whose verdicts wait to be renewed; one more is renewed by those who have to
+// wait for it.
+const maxAging = 64
 
 // peers are the other shards. *client.Client is one.
 type peers interface {
@@ -36,6 +43,10 @@ type dealership struct {
 	cancel context.CancelFunc
 	began  time.Time
 
+	// shown is a copy of dealers, for those who refuse: it is replaced as a whole.
+	shown atomic.Pointer[map[string]*dealer]
+	aging chan *dealer // whose verdict should be renewed
+
 	mu      sync.Mutex
 	tenure  any
 	dealers map[string]*dealer
@@ -48,7 +59,8 @@ type borrowMeter struct {
 }
 
 func newDealership(s *Server) (*dealership, error) {
-	o := &dealership{srv: s, peers: noPeers{}, began: time.Now(), dealers: make(map[string]*dealer)}
+	o := &dealership{srv: s, peers: noPeers{}, began: time.Now(), dealers: make(map[string]*dealer), aging: make(chan *dealer, maxAging)}
+	o.show()
 	if len(s.cfg.Peers) > 0 {
 		c, err := peer.Open(s.cfg.peerClient())
 		if err != nil {
@@ -88,7 +100,22 @@ func (o *dealership) close() {
 	o.peers.Close()
 }
 
-// watch keeps the dealers in step with leadership and with the sales that there are.
+// show gives those who refuse the table of dealers as it is now. Called with mu held.
+func (o *dealership) show() {
+	table := maps.Clone(o.dealers)
+	o.shown.Store(&table)
+}
+
+// renewLater lets a dealer make a new verdict. It never waits: the caller may hold a view.
+func (o *dealership) renewLater(d *dealer) {
+	select {
+	case o.aging <- d:
+	default:
+	}
+}
+
+// watch keeps the dealers in step with leadership and with the sales that there are, and their verdicts
+// fresh where they are asked for.
 func (o *dealership) watch() {
 	ticker := time.NewTicker(dealersEvery)
 	defer ticker.Stop()
@@ -98,6 +125,8 @@ func (o *dealership) watch() {
 			return
 		case <-ticker.C:
 			o.compare()
+		case d := <-o.aging:
+			d.bring(borrow.Event{Kind: borrow.Renew})
 		}
 	}
 }
@@ -118,11 +147,16 @@ func (o *dealership) compare() {
 			fresh = append(fresh, id)
 		}
 	}
+	gone := false
 	for id, d := range o.dealers {
 		if !there[id] {
 			d.stop()
 			delete(o.dealers, id)
+			gone = true
 		}
+	}
+	if gone {
+		o.show()
 	}
 	o.mu.Unlock()
 	for _, id := range fresh {
@@ -139,6 +173,7 @@ func (o *dealership) setTenure(tenure any) {
 		d.stop()
 		delete(o.dealers, id)
 	}
+	o.show()
 	o.tenure = tenure
 }
 
@@ -167,6 +202,7 @@ func (o *dealership) of(saleID string) *dealer {
 	}
 	d := newDealer(o, tenure, saleID, &row, info.Shards)
 	o.dealers[saleID] = d
+	o.show()
 	return d
 }
 
@@ -196,10 +232,11 @@ func (o *dealership) touch(saleID string) {
 	}
 }
 
-// verdict is dealer.verdict of a sale's dealer.
-func (o *dealership) verdict(saleID string, supply, quantity int64) (machine.Result, bool) {
-	if d := o.of(saleID); d != nil {
-		return d.verdict(supply, quantity)
+// verdict is dealer.verdict of a sale's dealer, of this tenure. It takes no lock, so that it may be asked
+// within a view; incarnation and supply are what that view shows.
+func (o *dealership) verdict(saleID string, incarnation, supply, quantity int64) (machine.Result, bool) {
+	if d := (*o.shown.Load())[saleID]; d != nil && d.tenure == o.srv.replica.Tenure() {
+		return d.verdict(incarnation, supply, quantity)
 	}
 	return machine.Result{}, false
 }

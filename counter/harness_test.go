@@ -66,6 +66,7 @@ func (c *clocks) options() []counter.Option {
 
 func testConfig(dir string) counter.Config {
 	cfg := counter.DefaultConfig()
+	cfg.EventLoops = eventLoops
 	cfg.Service.Admin = ""
 	cfg.Service.DrainFor = 5 * time.Second
 	cfg.Listen = "127.0.0.1:0"

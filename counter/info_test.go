@@ -175,7 +175,7 @@ func TestRecoveryIsLogged(t *testing.T) {
 			steps = append(steps, step)
 		}
 	}
-	if want := []string{"checking the snapshots", "checking the log", "loading the snapshot"}; !slices.Equal(steps[:min(3, len(steps))], want) {
+	if want := []string{"checking the snapshots", "checking the log's files", "checking the log", "loading the snapshot"}; !slices.Equal(steps[:min(4, len(steps))], want) {
 		t.Errorf("steps %q, want %q", steps, want)
 	}
 }

@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"slices"
 	"strings"
 
 	"headgate.example/counter/machine"
@@ -25,13 +26,16 @@ type reply struct {
 	demand   *demand      // without commands, or in place of a result: units of other shards are awaited
 }
 
-// pipeline takes every whole request that has arrived, as long as the replies can be delivered.
+// pipeline takes every whole request that has arrived, as long as the replies can be delivered and, for who
+// may not wait, as far as nothing has to be waited for.
 func (c *conn) pipeline() {
-	for !c.quit && !c.out.Failed() {
+	for !c.quit && c.stuck == nil && !c.out.Failed() {
 		args, ok, err := c.in.Next()
 		if err != nil {
-			c.settle()
-			c.malformed(err)
+			if c.mayWait || len(c.waiting) == 0 {
+				c.settle()
+				c.malformed(err)
+			}
 			return
 		}
 		if !ok {
@@ -40,6 +44,9 @@ func (c *conn) pipeline() {
 		c.requests++
 		c.request(args)
 		if len(c.waiting) >= maxWaiting {
+			if !c.mayWait {
+				return
+			}
 			c.settle()
 		}
 	}
@@ -50,7 +57,7 @@ func (c *conn) pipeline() {
 func (c *conn) reserve(cmd *command, args [][]byte) {
 	m, err := parseReserve(args)
 	if err == nil {
-		if c.onlyReserves && c.refuse(cmd, &m) {
+		if c.onlyReserves && c.srv.looking.worthwhile() && c.refuse(cmd, &m) {
 			return
 		}
 		err = m.Validate()
@@ -59,11 +66,23 @@ func (c *conn) reserve(cmd *command, args [][]byte) {
 		c.fail(errorText(err))
 		return
 	}
-	if !c.srv.replica.Add(c.call, m) {
-		c.settle()
-		c.srv.replica.Add(c.call, m)
+	if c.add(args, m) {
+		c.waiting = append(c.waiting, reply{write: cmd.reply, kind: machine.Reserve, commands: 1})
 	}
-	c.waiting = append(c.waiting, reply{write: cmd.reply, kind: machine.Reserve, commands: 1})
+}
+
+// add puts commands of one request, which are valid, to those that wait for the log. It is false, and the
+// request stuck, when those that wait have to be settled first and may not be waited for.
+func (c *conn) add(args [][]byte, commands ...machine.Command) bool {
+	if c.srv.replica.Add(c.call, commands...) {
+		return true
+	}
+	if !c.mayWait {
+		c.stuck = args
+		return false
+	}
+	c.settle()
+	return c.srv.replica.Add(c.call, commands...)
 }
 
 // refuse answers a reservation from memory, if applied state allows no other answer, or lets it wait for
@@ -75,12 +94,15 @@ func (c *conn) refuse(cmd *command, m *machine.Command) bool {
 	}
 	result, sure := c.view.State.Refuse(m.Sale, m.User, m.Key, m.Quantity, c.view.Clock.Wall, c.view.Clock.Served)
 	if !sure {
+		c.fruitless++
 		return false
 	}
 	if result.Code == machine.CodeDry {
 		var known bool
 		if result, known = c.dry(m); !known {
+			c.endView() // a dealer waits for the state's lock, and others wait for the dealer
 			c.waiting = append(c.waiting, reply{write: cmd.reply, demand: c.srv.dealers.wait(owned(m))})
+			c.demands++
 			return true
 		}
 	}
@@ -103,11 +125,10 @@ func (c *conn) refuse(cmd *command, m *machine.Command) bool {
 }
 
 // dry gives the verdict over all shards on a reservation that this one has too few units for, if there is
-// one. It ends the view: a dealer waits for the state's lock, and others wait for the dealer.
+// one.
 func (c *conn) dry(m *machine.Command) (machine.Result, bool) {
-	supply, _ := c.view.State.Supply(m.Sale)
-	c.endView()
-	return c.srv.dealers.verdict(m.Sale, supply, m.Quantity)
+	incarnation, supply := c.view.State.Supply(m.Sale)
+	return c.srv.dealers.verdict(m.Sale, incarnation, supply, m.Quantity)
 }
 
 // owned copies a reservation that refers to the connection's buffer.
@@ -117,7 +138,8 @@ func owned(m *machine.Command) *machine.Command {
 	}
 }
 
-// inView makes sure of a view; false when there is none to be had now.
+// inView makes sure of a view; false when there is none to be had, or not at once for who may not wait. Then
+// the log decides.
 func (c *conn) inView() bool {
 	if c.looks++; c.looks > maxLooks {
 		c.endView()
@@ -128,8 +150,12 @@ func (c *conn) inView() bool {
 	if c.blind {
 		return false
 	}
+	patience := c.srv.cfg.Limits.ReadWait
+	if !c.mayWait {
+		patience = 0
+	}
 	var err error
-	c.view, err = c.srv.replica.Look(c.srv.cfg.Limits.ReadWait)
+	c.view, err = c.srv.replica.Look(patience)
 	c.blind = err != nil
 	return err == nil
 }
@@ -148,15 +174,18 @@ func (c *conn) change(cmd *command, args [][]byte) {
 		return
 	}
 	if cmd.before != nil {
+		if !c.mayWait {
+			c.stuck = args
+			return
+		}
 		c.settle()
 		if err := cmd.before(c, &commands[0]); err != nil {
 			c.fail(c.replicaError(err))
 			return
 		}
 	}
-	if !c.srv.replica.Add(c.call, commands...) {
-		c.settle()
-		c.srv.replica.Add(c.call, commands...)
+	if !c.add(args, commands...) {
+		return
 	}
 	c.onlyReserves = false
 	c.followed = c.followed || c.srv.dealers.follows(commands[0].Kind)
@@ -181,16 +210,27 @@ func (c *conn) settle() {
 			err = c.call.Wait()
 		}
 	}
-	results := c.call.Results
-	if err == nil && (c.followed || anyDry(results)) {
-		c.applied(results)
+	c.answer(err)
+}
+
+// answer writes all waiting replies, in order, when the fate of the call is known.
+func (c *conn) answer(err error) {
+	if err == nil && c.followed {
+		c.follow()
 	}
+	results := c.call.Results
+	refused := 0
 	for i := range c.waiting {
-		switch r := &c.waiting[i]; {
+		r := &c.waiting[i]
+		if err == nil && r.commands > 0 && r.demand == nil && results[0].Code == machine.CodeDry {
+			c.await(c.waiting[i:], results)
+		}
+		switch {
 		case r.failure != "":
 			c.out.Error(r.failure)
 		case r.demand != nil:
 			c.awaited(r)
+			refused += int(r.commands) // by the log, which found this shard dry
 			results = results[r.commands:]
 		case r.commands == 0:
 			writeRefusal(c.out, r.code, r.detail)
@@ -201,38 +241,44 @@ func (c *conn) settle() {
 			results = results[r.commands:]
 			for j := range own {
 				c.tally.add(r.kind, own[j].Code)
+				if own[j].Code.Refusal() {
+					refused++
+				}
 			}
 			r.write(c.out, own)
 		}
 	}
+	c.srv.looking.decided(refused)
 	c.tally.flush()
 	clear(c.waiting)
 	c.waiting = c.waiting[:0]
-	c.onlyReserves, c.followed = true, false
+	c.onlyReserves, c.followed, c.demands = true, false, 0
 	c.call.Reset()
 }
 
-func anyDry(results []machine.Result) bool {
-	for i := range results {
-		if results[i].Code == machine.CodeDry {
-			return true
-		}
-	}
-	return false
+// awaits says whether some of the replies, the fate of the call being known, have to wait for other shards.
+func (c *conn) awaits(err error) bool {
+	return c.demands > 0 || err == nil &&
+		slices.ContainsFunc(c.call.Results, func(r machine.Result) bool { return r.Code == machine.CodeDry })
 }
 
-// applied follows up what the log decided: dealers hear of what concerns them, and buyers who found this
-// shard dry begin to wait for units of others, all of them before the first is waited for.
-func (c *conn) applied(results []machine.Result) {
+// follow lets dealers hear of what the log decided that concerns them.
+func (c *conn) follow() {
 	commands := c.call.Commands()
-	for at := range c.waiting {
-		r := &c.waiting[at]
-		for i := range commands[:r.commands] {
-			if results[i].Code == machine.CodeDry {
-				r.demand = c.srv.dealers.wait(&commands[i])
-			} else {
-				c.srv.dealers.follow(&commands[i])
-			}
+	for i := range commands {
+		c.srv.dealers.follow(&commands[i])
+	}
+}
+
+// await lets the buyers among some waiting requests who found this shard dry wait for units of others, all
+// of them before the first is waited for. results are those of these requests.
+func (c *conn) await(waiting []reply, results []machine.Result) {
+	commands := c.call.Commands()
+	commands = commands[len(commands)-len(results):]
+	for at := range waiting {
+		r := &waiting[at]
+		if r.commands > 0 && results[0].Code == machine.CodeDry {
+			r.demand = c.srv.dealers.wait(&commands[0])
 		}
 		commands, results = commands[r.commands:], results[r.commands:]
 	}
@@ -257,6 +303,7 @@ func (c *conn) count() {
 	c.requests = 0
 	if c.refusals > 0 {
 		c.srv.meter.refused.Add(c.refusals)
-		c.refusals = 0
 	}
+	c.srv.looking.looked(c.refusals, c.fruitless)
+	c.refusals, c.fruitless = 0, 0
 }

@@ -66,14 +66,21 @@ func answerHolds(c *conn, args [][]byte) {
 		c.out.Error(errorText(err))
 		return
 	}
+	// A rare state may lie far apart: each look at the state is bounded, and others come in between.
 	var holds []machine.Hold
-	var known bool
-	saleID := string(args[1])
-	if c.latest(func(s *machine.State, _ replica.Clock) {
-		holds, known = s.Holds(saleID, state, sale.OrderID(after), int(limit))
-	}) {
-		writeHolds(c.out, holds, known)
+	known := true
+	saleID, upTo := string(args[1]), sale.OrderID(after)
+	for next := true; next && known; {
+		var found []machine.Hold
+		if !c.latest(func(s *machine.State, _ replica.Clock) {
+			found, upTo, known = s.Holds(saleID, state, upTo, int(limit)-len(holds))
+		}) {
+			return
+		}
+		holds = append(holds, found...)
+		next = upTo != 0 && len(holds) < int(limit)
 	}
+	writeHolds(c.out, holds, known)
 }
 
 func writeHolds(w *resp.Writer, holds []machine.Hold, known bool) {
@@ -137,10 +144,16 @@ func answerAudit(c *conn, args [][]byte) {
 	var known bool
 	var applied uint64
 	id := string(args[1])
-	if !c.latest(func(s *machine.State, now replica.Clock) {
-		audit, known = s.Audit(id, now.Wall)
+	var begun *machine.Auditing
+	if err := c.srv.replica.Frozen(c.srv.cfg.Limits.ReadWait, func(s *machine.State, now replica.Clock) {
+		begun, known = s.BeginAudit(id, now.Wall)
 		applied = now.Applied
-	}) {
+	}, func() {
+		if known {
+			audit = begun.Finish()
+		}
+	}); err != nil {
+		c.out.Error(c.replicaError(err))
 		return
 	}
 	if !known {

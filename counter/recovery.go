@@ -55,5 +55,6 @@ func (s *Server) abandon() error {
 	s.mu.Unlock()
 	s.cutAll()
 	s.handlers.Wait()
+	s.loops.stop()
 	return err
 }

@@ -28,6 +28,8 @@ type Server struct {
 	nextID   atomic.Int64
 	backups  backups
 	dealers  *dealership
+	looking  looking
+	loops    *loops
 	accepted chan error // accept's end
 
 	// recovering: replica and dealers are not there yet. They are set before this is cleared, and read only after.
@@ -35,7 +37,7 @@ type Server struct {
 	progress   *replica.Progress
 
 	mu       sync.Mutex // guards what follows; a leaf
-	conns    map[*conn]struct{}
+	conns    map[link]struct{}
 	draining bool
 	handlers sync.WaitGroup
 }
@@ -63,7 +65,7 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	if err := config.Check(&cfg); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, rt: rt, meter: newMeter(rt.Metrics), started: time.Now(), commands: commandTable(cfg.Shard.Number), conns: make(map[*conn]struct{})}
+	s := &Server{cfg: cfg, rt: rt, meter: newMeter(rt.Metrics), started: time.Now(), commands: commandTable(cfg.Shard.Number), conns: make(map[link]struct{})}
 	s.reserve = s.commands["RESERVE"]
 	rc := cfg.replica(rt)
 	rc.OnGroup = s.meter.group
@@ -79,6 +81,9 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	s.listener = listener
 	s.recovering.Store(true)
 	s.rt.Health.Register("recovery", service.Required, s.recoveryHealth)
+	if s.loops, err = startLoops(s, cfg.EventLoops); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
 	s.accepted = make(chan error, 1)
 	go func() { s.accepted <- s.accept() }()
 	if s.replica, err = replica.Open(rc); err != nil {
@@ -198,6 +203,7 @@ func (s *Server) close(drain context.Context) error {
 	gone := make(chan struct{})
 	go func() {
 		s.handlers.Wait()
+		s.loops.stop()
 		close(gone)
 	}()
 	select {
@@ -219,7 +225,7 @@ func (s *Server) cutAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		_ = c.nc.Close() // it is given up
+		c.cut()
 	}
 }
 
@@ -243,9 +249,8 @@ func (s *Server) accept() error {
 }
 
 func (s *Server) admit(nc net.Conn) {
-	c := newConn(s, nc)
 	s.mu.Lock()
-	full := len(s.conns) >= s.cfg.Limits.Connections
+	full := len(s.conns) >= s.cfg.Limits.Connections // accept alone adds to them
 	if full || s.draining {
 		s.mu.Unlock()
 		s.meter.rejected.Inc()
@@ -254,16 +259,39 @@ func (s *Server) admit(nc net.Conn) {
 		_ = nc.Close()
 		return
 	}
-	s.conns[c] = struct{}{}
 	s.handlers.Add(1)
 	s.mu.Unlock()
+	s.meter.accepted.Inc()
+	if taken, err := s.loops.take(nc); taken {
+		if err != nil {
+			s.rt.Log.Warn("cannot serve a connection", "error", err)
+			s.handlers.Done()
+		}
+		return
+	}
+	h := newHandler(s, nc)
+	s.joined(h)
 	go func() {
-		defer s.handlers.Done()
-		c.serve()
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
+		defer s.left(h)
+		h.serve()
 	}()
+}
+
+// joined enters a connection, for which a place was kept, among those that are told of the end.
+func (s *Server) joined(l link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[l] = struct{}{}
+	if s.draining {
+		l.hurry()
+	}
+}
+
+func (s *Server) left(l link) {
+	s.mu.Lock()
+	delete(s.conns, l)
+	s.mu.Unlock()
+	s.handlers.Done()
 }
 
 func (s *Server) connections() int {

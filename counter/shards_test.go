@@ -144,6 +144,11 @@ func TestABuyerOnAnEmptyShardGetsTheLastUnitOfAnother(t *testing.T) {
 	if r := s.reserve("1", s.users(0, 1)[0], 1); r.Code != client.CodeSoldOut {
 		t.Errorf("at the shard that had it: %+v", r)
 	}
+	for at, want := range []string{"1", "", "1"} {
+		if got := s.metric(at, `headgate_counter_decisions_total{command="RESERVE",code="sold_out"}`); got != want {
+			t.Errorf("shard %d counts %q decisions that all is sold, want %q", at+1, got, want)
+		}
+	}
 	servicetest.Eventually(t, 5*time.Second, "two readings agree that all is sold", func() bool {
 		info, err := s.SaleInfo(t.Context(), "1")
 		return err == nil && info.Phase(info.Now) == sale.SoldOut && info.Held == 1

@@ -65,15 +65,15 @@ func shardCommands() []command {
 // basicCommands are those that every client of the protocol expects.
 func basicCommands() []command {
 	return []command{
-		{name: "PING", usage: "PING [text]", needs: client, args: 1, most: 2, answer: answerPing, early: true},
-		{name: "ECHO", usage: "ECHO text", needs: client, args: 2, most: 2, answer: answerEcho, early: true},
+		{name: "PING", usage: "PING [text]", needs: client, args: 1, most: 2, answer: answerPing, early: true, prompt: true},
+		{name: "ECHO", usage: "ECHO text", needs: client, args: 2, most: 2, answer: answerEcho, early: true, prompt: true},
 		{name: "INFO", usage: "INFO [section ...]", needs: client, args: 1, most: anyNumber, answer: answerServerInfo, early: true},
-		{name: "COMMAND", usage: "COMMAND [COUNT|DOCS|INFO ...]", needs: client, args: 1, most: anyNumber, answer: answerCommand, early: true},
-		{name: "SELECT", usage: "SELECT 0", needs: client, args: 2, most: 2, answer: answerSelect, early: true},
-		{name: "CLIENT", usage: "CLIENT subcommand ...", needs: client, args: 2, most: anyNumber, answer: answerClient, early: true},
-		{name: "AUTH", usage: "AUTH [user] password", needs: stranger, args: 2, most: 3, answer: answerAuth, early: true},
-		{name: "HELLO", usage: "HELLO [2 [AUTH user password] [SETNAME name]]", needs: stranger, args: 1, most: 8, answer: answerHello, early: true},
-		{name: "RESET", usage: "RESET", needs: stranger, args: 1, most: 1, answer: answerReset, early: true},
-		{name: "QUIT", usage: "QUIT", needs: stranger, args: 1, most: 1, answer: answerQuit, early: true},
+		{name: "COMMAND", usage: "COMMAND [COUNT|DOCS|INFO ...]", needs: client, args: 1, most: anyNumber, answer: answerCommand, early: true, prompt: true},
+		{name: "SELECT", usage: "SELECT 0", needs: client, args: 2, most: 2, answer: answerSelect, early: true, prompt: true},
+		{name: "CLIENT", usage: "CLIENT subcommand ...", needs: client, args: 2, most: anyNumber, answer: answerClient, early: true, prompt: true},
+		{name: "AUTH", usage: "AUTH [user] password", needs: stranger, args: 2, most: 3, answer: answerAuth, early: true, prompt: true},
+		{name: "HELLO", usage: "HELLO [2 [AUTH user password] [SETNAME name]]", needs: stranger, args: 1, most: 8, answer: answerHello, early: true, prompt: true},
+		{name: "RESET", usage: "RESET", needs: stranger, args: 1, most: 1, answer: answerReset, early: true, prompt: true},
+		{name: "QUIT", usage: "QUIT", needs: stranger, args: 1, most: 1, answer: answerQuit, early: true, prompt: true},
 	}
 }

@@ -1,6 +1,7 @@
 package interceptor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -366,10 +367,10 @@ func TestHangingUpDoesNotCutThePurchase(t *testing.T) {
 		take(w, r)
 	})
 	var impatient http.Client
-	req, _ := http.NewRequestWithContext(t.Context(), "POST", "http://"+e.server.Addr()+"/api/sales/1/orders", nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req, _ := http.NewRequestWithContext(ctx, "POST", "http://"+e.server.Addr()+"/api/sales/1/orders", nil)
 	req.Header.Set("Authorization", "Bearer "+e.token("a1"))
-	cancel := make(chan struct{})
-	req.Cancel = cancel //nolint:staticcheck // the shortest way to close the connection at a known moment
 	done := make(chan error, 1)
 	go func() {
 		resp, err := impatient.Do(req)
@@ -379,7 +380,7 @@ func TestHangingUpDoesNotCutThePurchase(t *testing.T) {
 		done <- err
 	}()
 	<-reached
-	close(cancel)
+	cancel()
 	if err := <-done; err == nil {
 		t.Fatal("the request was not cut")
 	}

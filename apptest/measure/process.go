@@ -48,6 +48,9 @@ func Launch(ctx context.Context, name, dir string, argv ...string) (*Process, er
 	return p, nil
 }
 
+// PID is the number of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Kill ends the program at once and waits for its end.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Signal(syscall.SIGKILL)
@@ -112,11 +115,30 @@ func (p *Process) RSS() (int64, error) {
 	return kilobytes << 10, err
 }
 
-// FreeAddress gives a loopback address that nobody listens on.
+// FreeAddresses gives n different loopback addresses that nobody listens on.
+func FreeAddresses(n int) (addresses []string, err error) {
+	var taken []net.Listener // until all are known, or two might be the same
+	defer func() {
+		for _, listener := range taken {
+			err = errors.Join(err, listener.Close())
+		}
+	}()
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		taken = append(taken, listener)
+		addresses = append(addresses, listener.Addr().String())
+	}
+	return addresses, nil
+}
+
+// FreeAddress is FreeAddresses of one, for addresses that are drawn apart from each other and used at once.
 func FreeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	addresses, err := FreeAddresses(1)
 	if err != nil {
 		return "", err
 	}
-	return listener.Addr().String(), listener.Close()
+	return addresses[0], nil
 }

@@ -1,4 +1,4 @@
-// Package voters runs the counter's real program as the voters of one shard: it configures them, begins
+// Package voters runs the counter's real program as the voters of one shard or several: it configures them, begins
 // their log, kills, pauses and cuts them off, and speaks RESP to them. It serves tests and benchmarks,
 // so it needs no testing.TB.
 //

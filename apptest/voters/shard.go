@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,7 +18,9 @@ import (
 
 // Shard is the voters of one shard, each a process.
 type Shard struct {
+	Name   string // s1, s2, ...
 	Voters []*Voter
+	all    []*Shard // of the counter, this one included, by number
 	links  *links
 	binary string
 	folder string
@@ -37,26 +40,46 @@ type Voter struct {
 	done   chan struct{} // nil when it was never started
 }
 
-// New configures so many voters in a folder. None runs yet.
-func New(binary, folder string, count int) (_ *Shard, err error) {
-	s := &Shard{links: newLinks(), binary: binary}
+// New configures so many voters of the only shard in a folder. None runs yet.
+func New(binary, folder string, count int) (*Shard, error) {
+	shards, err := NewCounter(binary, folder, 1, count)
+	if err != nil {
+		return nil, err
+	}
+	return shards[0], nil
+}
+
+// NewCounter configures a counter of so many shards, with so many voters each, in a folder. None runs yet.
+func NewCounter(binary, folder string, shards, voters int) (all []*Shard, err error) {
 	defer func() {
 		if err != nil {
-			s.Close()
+			for _, s := range all {
+				s.Close()
+			}
 		}
 	}()
-	s.folder = folder
-	for i := range count {
-		if err := s.place(fmt.Sprintf("c%d", i+1)); err != nil {
-			return nil, err
+	for number := range shards {
+		s := &Shard{Name: fmt.Sprintf("s%d", number+1), links: newLinks(), binary: binary}
+		all = append(all, s)
+		s.folder = filepath.Join(folder, s.Name)
+		if err := os.Mkdir(s.folder, 0o700); err != nil {
+			return all, err
+		}
+		for i := range voters {
+			if err := s.place(fmt.Sprintf("c%d", i+1)); err != nil {
+				return all, err
+			}
 		}
 	}
-	for _, v := range s.Voters {
-		if err := v.configure(s.Voters); err != nil {
-			return nil, err
+	for _, s := range all {
+		s.all = all
+		for _, v := range s.Voters {
+			if err := v.configure(); err != nil {
+				return all, err
+			}
 		}
 	}
-	return s, nil
+	return all, nil
 }
 
 // Newcomer configures one more voter, which the others do not know yet.
@@ -65,7 +88,7 @@ func (s *Shard) Newcomer(id string) (*Voter, error) {
 		return nil, err
 	}
 	v := s.Voters[len(s.Voters)-1]
-	return v, v.configure(s.Voters)
+	return v, v.configure()
 }
 
 // place gives a voter its ports, and opens the proxy before its raft port.
@@ -80,15 +103,52 @@ func (s *Shard) place(id string) error {
 	return s.links.door(v.Raft, id, v.listen)
 }
 
-func (v *Voter) configure(all []*Voter) error {
-	var list strings.Builder
-	for _, each := range all {
-		fmt.Fprintf(&list, "  - {id: %s, raft: %q, client: %q}\n", each.ID, each.Raft, each.Client)
+func (v *Voter) configure() error {
+	var text strings.Builder
+	fmt.Fprintf(&text, "service: {admin: '', log_format: text, drain_for: 5s}\nlisten: %s\nraft_listen: %s\nraft_secret: %s\ndata_dir: %s\nvoter_id: %s\n",
+		v.Client, v.listen, "the voters' secret", v.folder, v.ID)
+	for number, s := range v.shard.all {
+		if s == v.shard {
+			fmt.Fprintf(&text, "shard: {name: %s, number: %d}\nvoters:\n", s.Name, number)
+			for _, each := range s.Voters {
+				fmt.Fprintf(&text, "  - {id: %s, raft: %q, client: %q}\n", each.ID, each.Raft, each.Client)
+			}
+		}
 	}
-	text := fmt.Sprintf("service: {admin: '', log_format: text, drain_for: 5s}\nlisten: %s\nraft_listen: %s\nraft_secret: %s\ndata_dir: %s\nvoter_id: %s\nvoters:\n%s",
-		v.Client, v.listen, "the voters' secret", v.folder, v.ID, list.String())
-	return os.WriteFile(v.config, []byte(text), 0o600)
+	if len(v.shard.all) > 1 {
+		text.WriteString("peers:\n")
+	}
+	for number, s := range v.shard.all {
+		if s != v.shard {
+			fmt.Fprintf(&text, "  - {name: %s, number: %d, addresses: [%s]}\n", s.Name, number, strings.Join(s.Addresses(), ", "))
+		}
+	}
+	return os.WriteFile(v.config, []byte(text.String()), 0o600)
 }
+
+// Addresses are where the voters answer RESP.
+func (s *Shard) Addresses() []string {
+	var addresses []string
+	for _, v := range s.Voters {
+		addresses = append(addresses, v.Client)
+	}
+	return addresses
+}
+
+// Config is the voter's config file.
+func (v *Voter) Config() string { return v.config }
+
+// Folder is the voter's data folder.
+func (v *Voter) Folder() string { return v.folder }
+
+// Move puts the data folder elsewhere, before the voter's first start.
+func (v *Voter) Move(folder string) error {
+	v.folder = folder
+	return v.configure()
+}
+
+// Ended is closed when a voter that was started has ended, by itself too.
+func (v *Voter) Ended() <-chan struct{} { return v.done }
 
 // freePorts lie below those that the system gives to clients, so that a killed voter finds its port free.
 func freePorts(count int) ([]string, error) {
@@ -266,12 +326,27 @@ func (s *Shard) Do(ctx context.Context, args ...string) (any, error) {
 	}
 }
 
-// OpenSale opens a sale that sells at once.
+// OpenSale opens a sale on all shards of the counter; it sells at once.
 func (s *Shard) OpenSale(ctx context.Context, id string, stock, limit int) error {
-	terms := fmt.Sprintf(`{"id":%q,"revision":1,"stock":%d,"limit":%d,"opens_at":1767225600000,"hold_for_ms":600000,"retain_for_ms":86400000,"shards":["s1"],"ring":{"partitions":271,"replicas":100,"load":1.05}}`, id, stock, limit)
-	if _, err := s.Do(ctx, "SALE.OPEN", terms); err != nil {
-		return err
+	for _, each := range s.all {
+		if _, err := each.Do(ctx, "SALE.OPEN", s.Terms(id, stock, limit)); err != nil {
+			return err
+		}
 	}
-	_, err := s.Do(ctx, "SALE.RESUME", id, "2")
-	return err
+	for _, each := range s.all {
+		if _, err := each.Do(ctx, "SALE.RESUME", id, "2"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Terms are those of a sale on all shards of the counter, as OpenSale opens it.
+func (s *Shard) Terms(id string, stock, limit int) string {
+	var names []string
+	for _, each := range s.all {
+		names = append(names, strconv.Quote(each.Name))
+	}
+	return fmt.Sprintf(`{"id":%q,"revision":1,"stock":%d,"limit":%d,"opens_at":1767225600000,"hold_for_ms":600000,"retain_for_ms":86400000,"shards":[%s],"ring":{"partitions":271,"replicas":100,"load":1.05}}`,
+		id, stock, limit, strings.Join(names, ","))
 }

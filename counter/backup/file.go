@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"headgate.example/counter/machine"
+	"headgate.example/lib/durable"
 	"headgate.example/lib/sale"
 )
 
@@ -102,7 +103,9 @@ func (w *Writer) Close() error {
 	}
 	w.Abandon()
 	if err == nil {
-		err = syncFolder(filepath.Dir(w.path))
+		if err = durable.SyncDir(filepath.Dir(w.path)); err != nil {
+			err = fmt.Errorf("bringing the backup's name to the disk: %w", err)
+		}
 	}
 	return err
 }
@@ -127,14 +130,6 @@ func (w *Writer) Abandon() {
 	_ = os.Remove(w.to.Name()) // at worst an unfinished file stays, whose name says so
 }
 
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("bringing the backup's name to the disk: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // Loaded is a backup that was read.
 type Loaded struct {
 	Header
@@ -148,27 +143,27 @@ func Load(path string) (*Loaded, error) {
 		return nil, fmt.Errorf("opening the backup: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // it is only read
-	loaded, err := read(f)
+	stat, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("backup %s: %w", path, err)
+	}
+	loaded, err := read(f, stat.Size())
 	if err != nil {
 		return nil, fmt.Errorf("backup %s: %w", path, err)
 	}
 	return loaded, nil
 }
 
-func read(f *os.File) (*Loaded, error) {
-	stat, err := f.Stat()
+func read(f io.ReaderAt, size int64) (*Loaded, error) {
+	h, content, err := readHeader(f, size)
 	if err != nil {
 		return nil, err
 	}
-	h, content, err := readHeader(f, stat.Size())
-	if err != nil {
-		return nil, err
+	trailer := size - int64(trailerBytes)
+	if h.Size > trailer-content { // in this form a size near the largest number does not wrap around
+		return nil, fmt.Errorf("offset %d: is cut off, %d bytes are missing", size, h.Size-(trailer-content))
 	}
-	trailer := stat.Size() - int64(trailerBytes)
-	if content+h.Size > trailer {
-		return nil, fmt.Errorf("offset %d: is cut off, %d bytes are missing", stat.Size(), content+h.Size-trailer)
-	}
-	if content+h.Size < trailer {
+	if h.Size < trailer-content {
 		return nil, fmt.Errorf("offset %d: %d bytes too many", content+h.Size, trailer-content-h.Size)
 	}
 	end := make([]byte, trailerBytes)

@@ -75,7 +75,6 @@ type Broker struct {
 	busy    int    // index of the peer that is asked or whose gift is accepted
 	wanted  int64
 	cursor  int // index of the peer to ask first
-	dry     int // peers in a row, from cursor backwards, that had nothing
 	holdOff time.Duration
 	pace    time.Duration
 
@@ -83,7 +82,7 @@ type Broker struct {
 	debtEvery time.Duration
 
 	collect collection
-	verdict verdict
+	verdict *Verdict
 
 	now     time.Duration
 	local   machine.Collected
@@ -133,24 +132,19 @@ func (b *Broker) Step(ev *Event, actions []Action) []Action {
 // Waiting is the number of buyers who wait.
 func (b *Broker) Waiting() int { return len(b.queue.byID) }
 
-// Verdict answers a reservation that machine.State.Refuse found dry, from what is known over all shards.
-// False: the buyer has to wait (an event Dry). now and local are as in an Event.
-func (b *Broker) Verdict(now time.Duration, local *machine.Collected, quantity int64) (machine.Result, bool) {
-	if !b.verdict.holds(now, local) {
-		return machine.Result{}, false
-	}
-	return b.verdict.refusal(quantity)
+// Verdict is what the latest double collect found, nil before the first one. Only Step makes a new one.
+func (b *Broker) Verdict() *Verdict { return b.verdict }
+
+// decided tells whether the latest verdict may still be used, as far as this shard is concerned.
+func (b *Broker) decided() bool {
+	return b.verdict.holds(b.now, b.local.Incarnation, b.local.Supply)
 }
 
 // MayResume tells whether the sale may be resumed: this shard owes nothing, or nothing to pay it with
 // is left at any shard.
 func (b *Broker) MayResume(now time.Duration, local *machine.Collected) bool {
-	return local.Debt == 0 || b.verdict.holds(now, local) && b.verdict.nothing()
+	return local.Debt == 0 || b.verdict.holds(now, local.Incarnation, local.Supply) && b.verdict.nothing()
 }
-
-// VerdictSince is when the double collect behind the latest verdict began: what it says was true at some
-// moment since then. 0: there was none.
-func (b *Broker) VerdictSince() time.Duration { return b.verdict.since }
 
 func (b *Broker) take(ev *Event) {
 	switch ev.Kind {
@@ -160,6 +154,8 @@ func (b *Broker) take(ev *Event) {
 		b.queue.remove(ev.Buyer)
 	case WantResume:
 		b.debtAt = b.now
+	case Renew:
+		b.renew()
 	case Gave, GiveFailed, Acknowledged:
 		b.gave(ev)
 	case Collected, CollectFailed:

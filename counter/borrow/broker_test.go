@@ -164,18 +164,57 @@ func TestVerdicts(t *testing.T) {
 		pass = tb.want(tb.collect(tb.want(pass, collectAll)), collectAll)
 		tb.want(tb.collect(pass), text)
 		local := tb.row("b")
-		if _, ok := tb.b.Verdict(tb.now+249*time.Millisecond, &local, want); !ok {
+		v := tb.b.Verdict()
+		if _, ok := v.Refuse(tb.now+249*time.Millisecond, local.Incarnation, local.Supply, want); !ok {
 			t.Errorf("%s: is not kept", text)
 		}
-		if _, ok := tb.b.Verdict(tb.now+250*time.Millisecond, &local, want); ok {
+		if _, ok := v.Refuse(tb.now+250*time.Millisecond, local.Incarnation, local.Supply, want); ok {
 			t.Errorf("%s: is kept for too long", text)
 		}
-		local.Supply++
-		if _, ok := tb.b.Verdict(tb.now, &local, want); ok {
+		if _, ok := v.Refuse(tb.now, local.Incarnation, local.Supply+1, want); ok {
 			t.Errorf("%s: is kept although units came", text)
+		}
+		if _, ok := v.Refuse(tb.now, local.Incarnation+1, local.Supply, want); ok {
+			t.Errorf("%s: is kept although the sale was restored", text)
 		}
 		tb.want(tb.dry(2, 3), strings.Replace(text, "refuse 1", "refuse 2", 1))
 	}
+}
+
+// TestRenewal: a verdict by which buyers are refused is made anew before its time is over, by a collect
+// that nobody waits for; not while it is young, nor right after a shard did not answer.
+func TestRenewal(t *testing.T) {
+	tb := newTable(t, Config{})
+	pass := tb.collect(tb.round(1, 1))
+	tb.want(tb.collect(pass), "refuse 1 sold_out 0")
+	first := tb.b.Verdict()
+	renew := func() []Action { return tb.step(Event{Kind: Renew}) }
+	tb.now += 124 * time.Millisecond
+	if first.Aging(tb.now) {
+		t.Error("half of its time is not over")
+	}
+	tb.want(renew(), "")
+	if tb.now += time.Millisecond; !first.Aging(tb.now) {
+		t.Error("half of its time is over")
+	}
+	pass = tb.want(renew(), collectAll)
+	tb.want(renew(), "") // it is under way
+	tb.want(tb.dry(2, 1), "refuse 2 sold_out 0")
+	pass = tb.want(tb.collect(pass), collectAll)
+	tb.want(tb.collect(pass), "")
+	if second := tb.b.Verdict(); second == first || second.Aging(tb.now) {
+		t.Error("there is no new verdict")
+	}
+
+	tb.now += 200 * time.Millisecond
+	pass = tb.want(renew(), collectAll)
+	for i, a := range pass {
+		tb.step(Event{Kind: []EventKind{Collected, CollectFailed, Collected}[i], Seq: a.Seq, Peer: a.Peer, Row: tb.row(a.Peer)})
+	}
+	tb.now += 40 * time.Millisecond
+	tb.want(renew(), "") // one was silent just now
+	tb.now += time.Second
+	tb.want(renew(), "") // its time is over
 }
 
 // TestUnitsThatWander: a unit that is never where a pass looks is not taken for gone. The first pass sees
@@ -251,6 +290,23 @@ func TestBounds(t *testing.T) {
 	if last := wakes[len(wakes)-1]; last.Kind != Wake || last.At != tb.now+time.Second {
 		t.Errorf("wakes for the end of patience: %+v", wakes)
 	}
+}
+
+// TestProposalsDoNotProlongAWait: a buyer who is proposed again and again, since others are always faster,
+// waits no longer than one who is not.
+func TestProposalsDoNotProlongAWait(t *testing.T) {
+	tb := newTable(t, Config{Patience: time.Second})
+	asked := tb.want(tb.dry(1, 1), "ask c 1")
+	for range 9 {
+		tb.now += 110 * time.Millisecond
+		tb.rows["b"].Available = 1
+		tb.want(tb.step(Event{Kind: Tick}), "propose 1")
+		tb.rows["b"].Available = 0
+		tb.want(tb.dry(1, 1), "")
+	}
+	tb.now += 10 * time.Millisecond
+	tb.want(tb.step(Event{Kind: Tick}), "try again 1")
+	tb.want(tb.nothing(asked), "")
 }
 
 // TestPausedMeanwhile: the log tells those who wait what happened to the sale.

@@ -91,7 +91,7 @@ func (b *Broker) wait(id uint64, quantity int64) {
 		b.queue.propose(w, false)
 		return
 	}
-	if result, ok := b.Verdict(b.now, &b.local, quantity); ok {
+	if result, ok := b.verdict.Refuse(b.now, b.local.Incarnation, b.local.Supply, quantity); ok {
 		b.do(Action{Kind: Refuse, Buyer: id, Result: result})
 		return
 	}
@@ -127,7 +127,7 @@ func (b *Broker) answer() {
 	}
 	left := b.local.Available - b.queue.proposed
 	stopped := b.local.Paused || b.local.Closed || b.local.Forgotten || b.local.Restoring
-	holds := b.verdict.holds(b.now, &b.local)
+	holds := b.decided()
 	blocked := false
 	b.queue.each(func(w *waiter) bool {
 		if stopped || !blocked && w.quantity <= left {

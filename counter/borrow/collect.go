@@ -20,37 +20,11 @@ type collection struct {
 	failed bool
 }
 
-// verdict is what a double collect found.
-type verdict struct {
-	known     bool
-	since     time.Duration // when the first pass began
-	until     time.Duration
-	supply    int64 // this shard's supply version then
-	available int64 // over all shards
-	scheduled int64
-	held      int64
-	next      int64 // wall ms of the next staged release; 0: none
-}
-
-// holds tells whether the verdict may still be used: it is recent, and nothing has come to this shard.
-func (v *verdict) holds(now time.Duration, local *machine.Collected) bool {
-	return v.known && now < v.until && local.Supply == v.supply
-}
-
-// nothing tells whether no shard had anything to pay a debt with.
-func (v *verdict) nothing() bool { return v.available == 0 && v.scheduled == 0 }
-
-// refusal is the answer to somebody who wants more than all shards have.
-func (v *verdict) refusal(quantity int64) (machine.Result, bool) {
-	switch {
-	case quantity <= v.available:
-		return machine.Result{}, false
-	case v.available > 0:
-		return machine.Result{Code: machine.CodeInsufficient, Detail: v.available}, true
-	case v.scheduled > 0:
-		return machine.Result{Code: machine.CodeNotOpen, Detail: v.next}, true
+// renew collects again while the last verdict holds, unless buyers or a debt bring a collect about anyway.
+func (b *Broker) renew() {
+	if b.phase == idle && b.decided() && b.verdict.Aging(b.now) && b.now >= b.holdOff && b.need() == 0 && b.local.Debt == 0 {
+		b.beginCollect(false)
 	}
-	return machine.Result{Code: machine.CodeSoldOut, Detail: v.held}, true
 }
 
 func (b *Broker) beginCollect(second bool) {
@@ -134,7 +108,7 @@ func takenOf(transfers []machine.Transfer, giver string) int64 {
 // conclude compares the two passes.
 func (b *Broker) conclude() {
 	b.newRound()
-	var v verdict
+	v := &Verdict{}
 	for _, name := range b.cfg.Shards {
 		first, second := b.collect.first[name], b.collect.rows[name]
 		if !sameSupply(&first, &second) {
@@ -151,8 +125,9 @@ func (b *Broker) conclude() {
 			v.next = second.NextReleaseAt
 		}
 	}
-	v.known, v.since = true, b.collect.since
-	v.until, v.supply = b.collect.began+b.cfg.KeepFor, b.collect.rows[b.cfg.Self].Supply
+	own := b.collect.rows[b.cfg.Self]
+	v.since, v.supply, v.incarnation = b.collect.since, own.Supply, own.Incarnation
+	v.renewAt, v.until = b.collect.began+b.cfg.KeepFor/2, b.collect.began+b.cfg.KeepFor
 	b.verdict = v
 	if b.local.Debt > 0 && v.nothing() {
 		b.debtLater()

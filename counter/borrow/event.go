@@ -22,6 +22,8 @@ const (
 	Done
 	// WantResume: an operator wants to resume the sale; ask MayResume afterwards.
 	WantResume
+	// Renew: somebody was refused by a Verdict that is Aging.
+	Renew
 	// Asked ends Ask: Seq, Peer, Units (what the peer ever gave to this shard).
 	Asked
 	// AskFailed ends Ask: Seq, Peer. The ask may have been carried out.

@@ -1,10 +1,13 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/redis/rueidis"
 )
 
 // A mark stands for one shard of one sale that could not decide over a reservation: the shard does not
@@ -44,7 +47,22 @@ type marks struct {
 	now func() time.Time
 }
 
-// pass is nil when the shard may be asked. Whoever got through calls done with the outcome.
+// guard asks a shard unless it is marked, and notes what came of it. A caller who leaves before there is an
+// answer has learned nothing about the shard.
+func (m *marks) guard(ctx context.Context, sale, shard string, ask func() (rueidis.RedisMessage, error)) (rueidis.RedisMessage, error) {
+	if err := m.pass(sale, shard); err != nil {
+		return rueidis.RedisMessage{}, err
+	}
+	message, err := ask()
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		m.left(sale, shard)
+	} else {
+		m.done(sale, shard, err)
+	}
+	return message, err
+}
+
+// pass is nil when the shard may be asked. Whoever got through calls done with the outcome, or left.
 func (m *marks) pass(sale, shard string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -84,6 +102,15 @@ func (m *marks) done(sale, shard string, err error) {
 		k.probing, k.pause = false, min(2*k.pause, maxMark)
 		k.until = now.Add(k.pause)
 	} // else one that was under way when the mark was set
+}
+
+// left lets another one ask in the place of one who left without an answer.
+func (m *marks) left(sale, shard string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k := m.set[markKey{sale, shard}]; k != nil {
+		k.probing = false
+	}
 }
 
 // heard lets the next buyer of each marked shard of the sale ask at once: every shard has answered again.

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"headgate.example/lib/config"
 	"headgate.example/lib/sale"
 )
@@ -82,14 +84,15 @@ func (c *Client) Reserve(ctx context.Context, saleID, user string, quantity int6
 }
 
 func (c *Client) reserveAt(ctx context.Context, s *shard, saleID, user string, quantity int64, key string) (Reservation, error) {
-	if at, ok := c.placed.get(saleID); ok && len(at.shards) > 1 {
-		if err := c.away.pass(saleID, s.Name); err != nil {
-			return Reservation{}, err
-		}
+	ask := func() (rueidis.RedisMessage, error) {
+		return s.do(ctx, buyer, changes, "RESERVE", saleID, user, strconv.FormatInt(quantity, 10), key)
 	}
-	message, err := s.do(ctx, buyer, changes, "RESERVE", saleID, user, strconv.FormatInt(quantity, 10), key)
+	var message rueidis.RedisMessage
+	var err error
 	if at, ok := c.placed.get(saleID); ok && len(at.shards) > 1 {
-		c.away.done(saleID, s.Name, err)
+		message, err = c.away.guard(ctx, saleID, s.Name, ask)
+	} else {
+		message, err = ask()
 	}
 	if err != nil {
 		return Reservation{}, err

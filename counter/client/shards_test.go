@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"headgate.example/counter/client"
 	"headgate.example/lib/sale"
+	"headgate.example/lib/service/servicetest"
 )
 
 // fakeInfo is SALE.INFO of a sale with two shards.
@@ -181,4 +183,50 @@ func TestPeersAwayIsNotRepeated(t *testing.T) {
 	if second.count() != asked || asked > 2 {
 		t.Errorf("the shard was asked %d times, then %d", asked, second.count())
 	}
+}
+
+// TestACallerThatGivesUpMarksNothing: that one caller leaves says nothing about the shard; others ask it.
+func TestACallerThatGivesUpMarksNothing(t *testing.T) {
+	arrived := make(chan struct{}, 1)
+	slow := func(args []string) string {
+		if args[0] == "RESERVE" && args[2] == ownedBy(t, "s2") {
+			arrived <- struct{}{}
+			return ""
+		}
+		return byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 5, 0, 0, 1), "RESERVE": "*2\r\n$8\r\nsold_out\r\n:0\r\n"})(args)
+	}
+	c, _, _ := twoShards(t, slow, slow)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-arrived
+		cancel()
+	}()
+	if _, err := c.Reserve(ctx, "1", ownedBy(t, "s2"), 1, ""); !errors.Is(err, client.ErrUnknown) {
+		t.Fatalf("a caller that left: %v", err)
+	}
+	_, err := c.Reserve(t.Context(), "1", ownedBy(t, "s2"), 1, "")
+	var mark *client.AwayError
+	if errors.As(err, &mark) {
+		t.Errorf("the next one is told: %v", err)
+	}
+}
+
+// TestAProbeOfAMarkedShardEnds: while one buyer asks a marked shard for all, the sale's placement is
+// forgotten. The mark must not stay for ever.
+func TestAProbeOfAMarkedShardEnds(t *testing.T) {
+	var asked atomic.Int64
+	var c *client.Client
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	second := func(args []string) string {
+		if args[0] == "RESERVE" && asked.Add(1) == 2 {
+			_ = c.OpenSale(gone, sale.Terms{ID: "1", Shards: []string{"s1", "s2"}}) // sends nothing, forgets where the sale is
+		}
+		return byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 5, 0, 0, 1), "RESERVE": "-TRYAGAIN peers: shard s1 does not answer\r\n"})(args)
+	}
+	c, _, _ = twoShards(t, byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 5, 0, 0, 1)}), second)
+	servicetest.Eventually(t, 10*time.Second, "the shard is asked again and again", func() bool {
+		_, err := c.Reserve(t.Context(), "1", ownedBy(t, "s2"), 1, "")
+		return errors.Is(err, client.ErrUnavailable) && asked.Load() >= 3
+	})
 }

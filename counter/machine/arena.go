@@ -19,14 +19,10 @@ type chunk[T any] struct {
 // frozen view shares the chunks, and whoever edits a record afterwards copies its chunk first. It
 // never gives memory back; a shard needs again what its busiest day needed.
 type arena[T any] struct {
-	chunks []*chunk[T]
-	epoch  uint64
-	free   []ref
-	top    ref // the highest ref handed out
+	frozen[T]
+	epoch uint64
+	free  []ref
 }
-
-// get gives a record for reading only. It must not be used after the next edit.
-func (a *arena[T]) get(r ref) *T { return &a.chunks[r>>chunkBits].items[r&(chunkLen-1)] }
 
 // edit gives a record for writing. The pointer stays good until the next freeze.
 func (a *arena[T]) edit(r ref) *T {
@@ -66,9 +62,11 @@ func (a *arena[T]) freeze() frozen[T] {
 	return frozen[T]{chunks: slices.Clone(a.chunks), top: a.top}
 }
 
+// frozen is an arena for reading only.
 type frozen[T any] struct {
 	chunks []*chunk[T]
-	top    ref
+	top    ref // the highest ref handed out
 }
 
+// get gives a record for reading only. It must not be used after the next edit.
 func (f *frozen[T]) get(r ref) *T { return &f.chunks[r>>chunkBits].items[r&(chunkLen-1)] }

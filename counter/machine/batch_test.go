@@ -3,6 +3,7 @@ package machine
 import (
 	"bytes"
 	"reflect"
+	"strings"
 	"testing"
 
 	"headgate.example/lib/sale"
@@ -32,15 +33,8 @@ func TestEncodedIsTheSameEntry(t *testing.T) {
 	if n := parts[0].Len() + parts[1].Len(); n != len(commands) {
 		t.Errorf("%d commands were counted", n)
 	}
-	entry := want[len("before"):]
-	scratch := []Command{{Kind: Ban, Value: "left over", Reason: "left over"}}
-	shared, err := DecodeShared(entry, scratch)
-	if err != nil || !reflect.DeepEqual(shared, whole) {
-		t.Errorf("read in place: %+v, %v", shared, err)
-	}
-	again, err := DecodeShared(entry, shared.Commands)
-	if err != nil || !reflect.DeepEqual(again, whole) || &again.Commands[0] != &shared.Commands[0] {
-		t.Errorf("read into used memory: %+v, %v", again, err)
+	if read, err := DecodeEntry(want[len("before"):]); err != nil || !reflect.DeepEqual(read, whole) {
+		t.Errorf("read again: %+v, %v", read, err)
 	}
 	parts[0].Reset(0)
 	if parts[0].Len() != 0 || parts[0].Size() != 0 {
@@ -74,8 +68,49 @@ func TestAppendEntry(t *testing.T) {
 	}
 }
 
-// State keeps no text that lies in a shared entry.
-func TestStateKeepsNothingOfASharedEntry(t *testing.T) {
+// ApplyEncoded does what DecodeEntry and Apply do, with and without results, whatever the number of commands.
+func TestApplyEncoded(t *testing.T) {
+	every := everyCommandNow()
+	for _, n := range []int{0, 1, lookahead - 1, lookahead, lookahead + 1, 3*lookahead + 5} {
+		e := Entry{Wall: start, Served: 5}
+		for i := range n {
+			e.Commands = append(e.Commands, every.Commands[i%len(every.Commands)])
+		}
+		b := e.Append(nil)
+		decoded, err := DecodeEntry(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, asked, silent := New(testOptions), New(testOptions), New(testOptions)
+		want := plain.Apply(&decoded, nil)
+		var got []Result
+		if err := asked.ApplyEncoded(b, func(r []Result) { got = append(got, r...) }); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%d commands: %+v (%v), want %+v", n, got, err, want)
+		}
+		if err := silent.ApplyEncoded(b, nil); err != nil {
+			t.Errorf("%d commands: %v", n, err)
+		}
+		for _, s := range []*State{asked, silent} {
+			if !bytes.Equal(snapshotOf(t, s), snapshotOf(t, plain)) {
+				t.Errorf("%d commands lead to different states", n)
+			}
+		}
+		for i := range b {
+			damaged := bytes.Clone(b)
+			damaged[i] ^= 0x40
+			s := New(testOptions)
+			if err := s.ApplyEncoded(damaged, nil); err == nil || !strings.Contains(err.Error(), "offset") {
+				t.Fatalf("%d commands, byte %d is wrong: %v", n, i, err)
+			}
+			if i%7 == 0 && !bytes.Equal(snapshotOf(t, s), snapshotOf(t, New(testOptions))) {
+				t.Fatalf("%d commands, byte %d is wrong, and something was applied", n, i)
+			}
+		}
+	}
+}
+
+// State keeps no text that lies in an entry.
+func TestStateKeepsNothingOfAnEntry(t *testing.T) {
 	s := New(Options{Shard: "s1"})
 	terms := sale.Terms{ID: "1", Revision: 1, Stock: 10, OpensAt: 1, HoldForMillis: 1000, RetainForMillis: 2000, Shards: []string{"s1"},
 		Ring: sale.Ring{Partitions: 271, Replicas: 100, Load: 1.05}}
@@ -83,15 +118,14 @@ func TestStateKeepsNothingOfASharedEntry(t *testing.T) {
 	s.Apply(&open, nil)
 	apply := func(c Command) Result {
 		entry := (&Entry{Wall: 10, Commands: []Command{c}}).Append(nil)
-		shared, err := DecodeShared(entry, nil)
-		if err != nil {
+		var results []Result
+		if err := s.ApplyEncoded(entry, func(r []Result) { results = append(results, r...) }); err != nil {
 			t.Fatal(err)
 		}
-		result := s.Apply(&shared, nil)[0]
 		for i := range entry { // a State that kept text would see this
 			entry[i] = '#'
 		}
-		return result
+		return results[0]
 	}
 	held := apply(Command{Kind: Reserve, Sale: "1", User: "somebody", Quantity: 1, Key: "a-key"})
 	apply(Command{Kind: Abort, Order: held.Order, Reason: "a reason"})

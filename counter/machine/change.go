@@ -143,6 +143,7 @@ func (s *State) forget(sl *saleState) (refusal Result, refused bool) {
 			return busy("sale", "this shard keeps its limit of %d forgotten sales", s.limits.tombstones), true
 		}
 		delete(s.byName, oldest.terms.ID)
+		s.recent = nil
 		s.sales[oldest.index] = nil
 		s.spare = append(s.spare, oldest.index)
 		s.graves = slices.Delete(s.graves, 0, 1)

@@ -64,62 +64,69 @@ func (e *Entry) Append(dst []byte) []byte {
 
 // DecodeEntry reads an encoded entry. Nothing of the result refers to b. An error names the offset: a
 // log entry that cannot be read means a damaged log or a later version's, and the voter must stop.
-func DecodeEntry(b []byte) (Entry, error) { return decode(&decoder{b: b}, nil) }
-
-// DecodeShared is DecodeEntry for whoever applies the entry at once and forgets it: it uses the memory of
-// commands, and text of the result may lie in b, which must never change. State keeps no such text.
-func DecodeShared(b []byte, commands []Command) (Entry, error) {
-	return decode(&decoder{b: b, share: true}, commands)
-}
-
-func decode(d *decoder, commands []Command) (Entry, error) {
-	size := len(d.b)
-	e, err := decodeEntry(d, commands)
+func DecodeEntry(b []byte) (Entry, error) {
+	d := &decoder{b: b}
+	e, n, err := decodeHead(d)
+	if err == nil && n > 0 {
+		e.Commands = make([]Command, n)
+		err = d.commands(e.Commands, 0)
+	}
+	if err == nil {
+		err = d.end()
+	}
 	if err != nil {
-		return Entry{}, fmt.Errorf("log entry of %d bytes: %w", size, err)
+		return Entry{}, entryError(b, err)
 	}
 	return e, nil
 }
 
-func decodeEntry(d *decoder, commands []Command) (Entry, error) {
+func entryError(b []byte, err error) error {
+	return fmt.Errorf("log entry of %d bytes: %w", len(b), err)
+}
+
+// decodeHead checks the sum and reads all but the commands, of which it gives the number.
+func decodeHead(d *decoder) (Entry, int, error) {
 	b := d.b
 	if len(b) > MaxEntryBytes {
 		d.fail("longer than %d bytes", MaxEntryBytes)
-		return Entry{}, d.err
+		return Entry{}, 0, d.err
 	}
 	if len(b) > 0 && (b[0] < EntryVersionMin || b[0] > EntryVersion) {
 		d.fail("format version %d: this program reads %d to %d, use the program that wrote it or a later one",
 			b[0], EntryVersionMin, EntryVersion)
-		return Entry{}, d.err
+		return Entry{}, 0, d.err
 	}
 	if len(b) < 8 {
 		d.fail("is cut off")
-		return Entry{}, d.err
+		return Entry{}, 0, d.err
 	}
 	d.b = b[:len(b)-4]
 	if sum := binary.LittleEndian.Uint32(b[len(b)-4:]); sum != checksum(d.b) {
 		d.off = len(d.b)
 		d.fail("checksum %08x does not match the content's %08x", sum, checksum(d.b))
-		return Entry{}, d.err
+		return Entry{}, 0, d.err
 	}
 	d.off, d.version = 1, int(b[0])
 	e := Entry{Version: d.version, Wall: d.int("wall"), Served: d.int("served")}
-	if n := d.count("number of commands", MaxCommands, 2); n > 0 {
-		if cap(commands) < n {
-			commands = make([]Command, n)
-		}
-		e.Commands = commands[:n]
-		clear(e.Commands)
-		for i := range e.Commands {
-			if d.command(&e.Commands[i]); d.err != nil {
-				return Entry{}, fmt.Errorf("command %d: %w", i, d.err)
-			}
+	return e, d.count("number of commands", MaxCommands, 2), d.err
+}
+
+// commands fills zeroed commands, the first of which is the entry's command of that number.
+func (d *decoder) commands(into []Command, number int) error {
+	for i := range into {
+		if d.command(&into[i]); d.err != nil {
+			return fmt.Errorf("command %d: %w", number+i, d.err)
 		}
 	}
+	return nil
+}
+
+// end makes sure that nothing follows the last command.
+func (d *decoder) end() error {
 	if d.left() > 0 {
 		d.fail("%d bytes too many", d.left())
 	}
-	return e, d.err
+	return d.err
 }
 
 func (c *Command) append(dst []byte, version int) []byte {

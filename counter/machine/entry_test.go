@@ -151,8 +151,12 @@ func FuzzDecodeEntry(f *testing.F) {
 			if err != nil || !reflect.DeepEqual(again.Append(nil), e.Append(nil)) {
 				t.Fatalf("encoded again: %v", err)
 			}
-			s := New(testOptions)
-			s.Apply(&e, nil)
+			s, other := New(testOptions), New(testOptions)
+			want := s.Apply(&e, nil)
+			var got []Result
+			if err := other.ApplyEncoded(b, func(r []Result) { got = append(got, r...) }); err != nil || !reflect.DeepEqual(got, want) {
+				t.Fatalf("applied as it is: %+v (%v), want %+v", got, err, want)
+			}
 			s.Apply(&e, nil)
 			if err := s.CheckInvariants(); err != nil {
 				t.Fatal(err)

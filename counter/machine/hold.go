@@ -1,19 +1,21 @@
 package machine
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"strings"
 
 	"headgate.example/lib/sale"
 )
 
-// hold is one order, live or finished. It stays small: 72 bytes.
+// hold is one order, live or finished. It is one cache line, 64 bytes, and without pointers, so that the
+// garbage collector has nothing to do with it.
 type hold struct {
 	id       sale.OrderID
 	reserved int64 // wall ms
 	changed  int64 // wall ms of the last change of state
 	due      int64 // served ms: held: expires; released or expired: is purged
-	note     *note // nil without key and reason; replaced, never changed, since snapshots share it
+	note     ref   // 0 without key and reason
 	account  ref
 	slot     uint32
 	// queue links: held holds of a sale by due, finished ones by due; confirmed ones are in neither.
@@ -25,38 +27,95 @@ type hold struct {
 	by           Kind // Abort or Release, when released
 }
 
+// note is what was said about a hold: the request's key, and why it was aborted or released.
 type note struct{ key, reason string }
 
-func (h *hold) key() string {
-	if h.note == nil {
-		return ""
+// noteOf gives the note of a hold, empty when it has none. notes are of the same state as the hold.
+func noteOf(h *hold, notes *frozen[note]) note {
+	if h.note == 0 {
+		return note{}
 	}
-	return h.note.key
+	return *notes.get(h.note)
 }
 
-func (h *hold) reason() string {
-	if h.note == nil {
-		return ""
-	}
-	return h.note.reason
-}
-
-func newNote(key, reason string) *note {
+// setNote replaces the note of a hold that is being edited.
+func (s *State) setNote(h *hold, key, reason string) {
+	key, reason = strings.Clone(key), strings.Clone(reason)
+	s.dropNote(h)
 	if key == "" && reason == "" {
-		return nil
+		return
 	}
-	return &note{key: strings.Clone(key), reason: strings.Clone(reason)}
+	r, n := s.notes.add()
+	n.key, n.reason = key, reason
+	h.note = r
 }
 
-// account is what one user has in one sale.
+func (s *State) dropNote(h *hold) {
+	if h.note != 0 {
+		s.notes.remove(h.note)
+		h.note = 0
+	}
+}
+
+func (s *State) keyOf(h *hold) string { return noteOf(h, &s.notes.frozen).key }
+
+// account is what one user has in one sale: 48 bytes without pointers.
 type account struct {
-	user   string
 	units  int64 // in live holds
 	sale   uint32
 	live   ref // first of the live holds, by slot
 	done   ref // first of the finished holds
 	orders int32
+	user   name
 }
+
+// name is a user's name of at most sale.MaxUserBytes. A short one lies in text; of a long one, text
+// begins with the ref of an arena of long names.
+type name struct {
+	length uint8
+	text   [23]byte
+}
+
+func (n *name) long() ref { return ref(binary.LittleEndian.Uint32(n.text[:])) }
+
+// in gives the text, for which long names are needed of the same state as the name.
+func (n *name) in(long *frozen[string]) string {
+	if int(n.length) > len(n.text) {
+		return *long.get(n.long())
+	}
+	return string(n.text[:n.length])
+}
+
+// is compares without allocating.
+func (n *name) is(text string, long *frozen[string]) bool {
+	if int(n.length) != len(text) {
+		return false
+	}
+	if int(n.length) > len(n.text) {
+		return *long.get(n.long()) == text
+	}
+	return string(n.text[:n.length]) == text
+}
+
+// setName names an account that has no name yet.
+func (s *State) setName(n *name, text string) {
+	n.length = uint8(len(text))
+	if len(text) <= len(n.text) {
+		copy(n.text[:], text)
+		return
+	}
+	r, long := s.longNames.add()
+	*long = strings.Clone(text)
+	binary.LittleEndian.PutUint32(n.text[:], uint32(r))
+}
+
+func (s *State) dropName(n *name) {
+	if int(n.length) > len(n.text) {
+		s.longNames.remove(n.long())
+	}
+}
+
+func (s *State) userOf(a *account) string { return a.user.in(&s.longNames.frozen) }
 
 // queue is a doubly linked list of holds.
 type queue struct{ head, tail ref }
@@ -117,8 +176,13 @@ func hashID(id sale.OrderID) uint32 {
 	return uint32(uint64(id>>3)*0x9e3779b97f4a7c15>>32)&^7 | uint32(id)&7
 }
 
+// hashName is the part of hashUser that is the same for all sales.
+func (s *State) hashName(user string) uint32 { return uint32(maphash.String(s.seed, user) >> 32) }
+
+func hashIn(saleIndex, name uint32) uint32 { return name ^ saleIndex*0x9e3779b1 }
+
 func (s *State) hashUser(saleIndex uint32, user string) uint32 {
-	return uint32(maphash.String(s.seed, user)>>32) ^ saleIndex*0x9e3779b1
+	return hashIn(saleIndex, s.hashName(user))
 }
 
 // findHold gives the hold with this id, or 0.
@@ -128,9 +192,14 @@ func (s *State) findHold(id sale.OrderID) ref {
 
 // findAccount gives the user's account in a sale, or 0.
 func (s *State) findAccount(saleIndex uint32, user string) ref {
-	return s.byUser.find(s.hashUser(saleIndex, user), func(r ref) bool {
+	return s.findHashed(s.hashUser(saleIndex, user), saleIndex, user)
+}
+
+// findHashed is findAccount for whoever knows the hash.
+func (s *State) findHashed(hash, saleIndex uint32, user string) ref {
+	return s.byUser.find(hash, func(r ref) bool {
 		a := s.accounts.get(r)
-		return a.sale == saleIndex && a.user == user
+		return a.sale == saleIndex && a.user.is(user, &s.longNames.frozen)
 	})
 }
 
@@ -138,14 +207,15 @@ func (s *State) ensureAccount(saleIndex uint32, user string) ref {
 	if r := s.findAccount(saleIndex, user); r != 0 {
 		return r
 	}
-	return s.addAccount(saleIndex, user)
+	return s.addAccount(s.hashUser(saleIndex, user), saleIndex, user)
 }
 
 // addAccount makes the account of a user who has none in this sale.
-func (s *State) addAccount(saleIndex uint32, user string) ref {
+func (s *State) addAccount(hash, saleIndex uint32, user string) ref {
 	r, a := s.accounts.add()
-	a.user, a.sale = strings.Clone(user), saleIndex
-	s.byUser.add(s.hashUser(saleIndex, user), r)
+	a.sale = saleIndex
+	s.setName(&a.user, user)
+	s.byUser.add(hash, r)
 	return r
 }
 
@@ -153,7 +223,7 @@ func (s *State) addAccount(saleIndex uint32, user string) ref {
 func (s *State) liveOrder(acct ref, key string) ref {
 	for r := s.accounts.get(acct).live; r != 0; {
 		h := s.holds.get(r)
-		if h.key() == key {
+		if s.keyOf(h) == key {
 			return r
 		}
 		r = h.uNext
@@ -179,7 +249,7 @@ func (s *State) addHold(sl *saleState, acct, prev ref, id sale.OrderID, quantity
 	r, h := s.holds.add()
 	h.id, h.account, h.slot, h.quantity, h.state = id, acct, slot, uint16(quantity), state
 	h.reserved, h.changed = s.wall, s.wall
-	h.note = newNote(key, "")
+	s.setNote(h, key, "")
 	a := s.accounts.edit(acct)
 	a.units += quantity
 	a.orders++
@@ -210,9 +280,11 @@ func (s *State) dropHold(sl *saleState, r ref) {
 		*sl.count(h.state)--
 	}
 	s.byID.remove(hashID(h.id), r)
+	s.dropNote(h)
 	sl.ids.remove(h.id)
 	if a.live == 0 && a.done == 0 {
-		s.byUser.remove(s.hashUser(a.sale, a.user), h.account)
+		s.byUser.remove(s.hashUser(a.sale, s.userOf(a)), h.account)
+		s.dropName(&a.user)
 		s.accounts.remove(h.account)
 	}
 	s.holds.remove(r)

@@ -46,8 +46,27 @@ func (rs *ruleSet) checkCounts() error {
 	return nil
 }
 
-// checkSale holds the totals of a sale against each other and against its orders.
+// checkSale holds the totals of a sale against each other and against its orders, each found by its id.
 func (s *State) checkSale(sl *saleState) error {
+	if err := sl.checkTotals(); err != nil || sl.forgotten {
+		return err // of a forgotten one the orders are being freed; its totals are final
+	}
+	all := orders{holds: s.holds.frozen, accounts: s.accounts.frozen, names: s.longNames.frozen}
+	return all.check(sl, func(visit func(*hold) error) (err error) {
+		sl.ids.each(0, func(id sale.OrderID) bool {
+			if r := s.findHold(id); r == 0 {
+				err = fmt.Errorf("sale %s: order %d is missing", sl.terms.ID, id)
+			} else {
+				err = visit(s.holds.get(r))
+			}
+			return err == nil
+		})
+		return err
+	})
+}
+
+// checkTotals holds the totals of a sale against each other.
+func (sl *saleState) checkTotals() error {
 	id := sl.terms.ID
 	for _, v := range sl.numbers() {
 		if *v < 0 {
@@ -74,11 +93,11 @@ func (s *State) checkSale(sl *saleState) error {
 	case staged != sl.scheduled:
 		return fmt.Errorf("sale %s: %d units are scheduled, the releases have %d", id, sl.scheduled, staged)
 	case sl.forgotten:
-		return nil // its orders are being freed; the totals are final
+		return nil
 	case sl.part < 1 || sl.part > sl.parts || sl.parts > MaxRestoreParts:
 		return fmt.Errorf("sale %s: part %d of %d of its restore", id, sl.part, sl.parts)
 	}
-	return s.checkOrders(sl)
+	return nil
 }
 
 // checkPairs holds what moved between this shard and each other one against the sums.
@@ -97,71 +116,6 @@ func (sl *saleState) checkPairs() error {
 	}
 	if given != sl.given || taken != sl.taken {
 		return fmt.Errorf("sale %s: given %d and taken %d, the pairs sum to %d and %d", id, sl.given, sl.taken, given, taken)
-	}
-	return nil
-}
-
-func (s *State) checkOrders(sl *saleState) (err error) {
-	var counted saleState
-	waiting, finished := 0, 0
-	sl.ids.each(0, func(id sale.OrderID) bool {
-		r := s.findHold(id)
-		if r == 0 {
-			err = fmt.Errorf("sale %s: order %d is missing", sl.terms.ID, id)
-			return false
-		}
-		h := s.holds.get(r)
-		*counted.count(h.state)++
-		switch h.state {
-		case sale.Held:
-			counted.held += int64(h.quantity)
-		case sale.Confirmed:
-			counted.confirmed += int64(h.quantity)
-		}
-		if h.slot == 1 || !h.state.Live() {
-			err = s.checkAccount(sl, h)
-		}
-		return err == nil
-	})
-	if err != nil {
-		return err
-	}
-	for r := sl.waiting.head; r != 0; r = s.holds.get(r).qNext {
-		waiting++
-	}
-	for r := sl.finished.head; r != 0; r = s.holds.get(r).qNext {
-		finished++
-	}
-	switch {
-	case counted.held != sl.held || counted.confirmed != sl.confirmed:
-		return fmt.Errorf("sale %s: the orders hold %d and have confirmed %d units, the totals say %d and %d",
-			sl.terms.ID, counted.held, counted.confirmed, sl.held, sl.confirmed)
-	case counted.heldOrders != sl.heldOrders || counted.confirmedOrders != sl.confirmedOrders ||
-		counted.releasedOrders != sl.releasedOrders || counted.expiredOrders != sl.expiredOrders:
-		return fmt.Errorf("sale %s: the counts of its orders are wrong", sl.terms.ID)
-	case int64(waiting) != sl.heldOrders || int64(finished) != sl.releasedOrders+sl.expiredOrders:
-		return fmt.Errorf("sale %s: %d orders wait and %d are finished in its queues, not %d and %d", sl.terms.ID,
-			waiting, finished, sl.heldOrders, sl.releasedOrders+sl.expiredOrders)
-	}
-	return nil
-}
-
-// checkAccount holds a user's sums against their live orders.
-func (s *State) checkAccount(sl *saleState, of *hold) error {
-	a := s.accounts.get(of.account)
-	var units int64
-	var orders int32
-	var slot uint32
-	for r := a.live; r != 0; {
-		h := s.holds.get(r)
-		if !h.state.Live() || h.slot <= slot {
-			return fmt.Errorf("sale %s: the live orders of %s are out of order", sl.terms.ID, a.user)
-		}
-		units, orders, slot, r = units+int64(h.quantity), orders+1, h.slot, h.uNext
-	}
-	if units != a.units || orders != a.orders {
-		return fmt.Errorf("sale %s: %s has %d orders of %d units, the account says %d of %d",
-			sl.terms.ID, a.user, orders, units, a.orders, a.units)
 	}
 	return nil
 }

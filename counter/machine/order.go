@@ -96,7 +96,7 @@ func (s *State) finish(sl *saleState, r ref, state sale.HoldState, by Kind, reas
 	s.unlink(&a.live, h)
 	s.linkAfter(&a.done, 0, r, h)
 	if reason != "" {
-		h.note = newNote(h.key(), reason)
+		s.setNote(h, s.keyOf(h), reason)
 	}
 	h.state, h.by, h.changed = state, by, s.wall
 	h.due = s.served + sl.terms.RetainForMillis

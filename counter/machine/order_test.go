@@ -149,18 +149,15 @@ func TestPages(t *testing.T) {
 		held = append(held, r.Order)
 	}
 	var got []sale.OrderID
-	for after := sale.OrderID(0); ; {
-		page, ok := sh.s.Holds("a", sale.Held, after, 100)
+	for after, more := sale.OrderID(0), true; more; {
+		page, upTo, ok := sh.s.Holds("a", sale.Held, after, 100)
 		if !ok || len(page) > 100 {
 			t.Fatalf("a page of %d, %v", len(page), ok)
 		}
 		for _, h := range page {
 			got = append(got, h.Order)
-			after = h.Order
 		}
-		if len(page) < 100 {
-			break
-		}
+		after, more = upTo, upTo != 0
 	}
 	if len(got) != len(held) {
 		t.Fatalf("pages give %d orders, want %d", len(got), len(held))
@@ -170,7 +167,7 @@ func TestPages(t *testing.T) {
 			t.Fatalf("order %d is %d, want %d", i, got[i], held[i])
 		}
 	}
-	if _, ok := sh.s.Holds("none", 0, 0, 10); ok {
+	if _, _, ok := sh.s.Holds("none", 0, 0, 10); ok {
 		t.Error("pages of an unknown sale")
 	}
 }

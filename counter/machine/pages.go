@@ -47,6 +47,10 @@ func (p *idPages) add(id sale.OrderID) {
 		p.pages = append(p.pages, &idPage{ids: []sale.OrderID{id}})
 		return
 	}
+	if pg := p.pages[len(p.pages)-1]; len(pg.ids) < pageIDs && id > plain(pg.ids[len(pg.ids)-1]) { // the usual case
+		pg.ids = append(pg.ids, id)
+		return
+	}
 	n := p.page(id)
 	pg := p.pages[n]
 	at, found := pg.position(id)
@@ -62,7 +66,7 @@ func (p *idPages) add(id sale.OrderID) {
 		pg.ids = slices.Insert(pg.ids, at, id)
 		return
 	}
-	if at == len(pg.ids) { // the usual case: a new page at the end
+	if at == len(pg.ids) { // a new page at the end
 		p.pages = slices.Insert(p.pages, n+1, &idPage{ids: append(make([]sale.OrderID, 0, 32), id)})
 		return
 	}

@@ -208,7 +208,7 @@ func compareStates(t *rapid.T, s *State, m *model) {
 			t.Fatalf("sale %s: revision stock debt available scheduled held confirmed paused closed alloc:\n got %v\nwant %v", name, got, want)
 		}
 		ids := slices.Sorted(maps.Keys(ms.orders))
-		page, _ := s.Holds(name, 0, 0, MaxPage)
+		page, _, _ := s.Holds(name, 0, 0, MaxPage)
 		if len(page) != len(ids) {
 			t.Fatalf("sale %s has %d orders, want %d", name, len(page), len(ids))
 		}

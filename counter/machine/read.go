@@ -250,7 +250,8 @@ func (sr *snapshotReader) hold(d *decoder) {
 		d.fail("more holds than a shard keeps")
 	}
 	if d.err == nil {
-		h.quantity, h.slot, h.note = uint16(quantity), uint32(slot), newNote(key, reason)
+		h.quantity, h.slot = uint16(quantity), uint32(slot)
+		sr.s.setNote(&h, key, reason)
 		sr.enter(d, sl, user, &h)
 	}
 }

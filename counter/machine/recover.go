@@ -78,6 +78,7 @@ func (s *State) dropSale(sl *saleState) {
 	}
 	s.active = slices.DeleteFunc(s.active, func(other *saleState) bool { return other == sl })
 	delete(s.byName, sl.terms.ID)
+	s.recent = nil
 	s.sales[sl.index] = nil
 	s.spare = append(s.spare, sl.index)
 }

@@ -179,3 +179,40 @@ func TestRecoverRefuses(t *testing.T) {
 		t.Error("a refusal changed the state")
 	}
 }
+
+// While a shard's sale waits for SALE.RESTORE no units move to or from it: what the backup knows of them
+// may be past. Whoever collects is told so, and decides nothing.
+func TestRecoveredSaleMovesNoUnits(t *testing.T) {
+	g := newGroup(t, 2)
+	g.all(Command{Kind: OpenSale, Terms: sharedTerms("a", 10, 0, 2)})
+	g.all(Command{Kind: ResumeSale, Sale: "a", Revision: 2})
+	first, second := g[0], g[1]
+	ask := Command{Kind: Ask, Sale: "a", Value: "s2", Total: 0, Quantity: 2}
+	if got := first.want(ask, CodeOK); got.Detail != 2 {
+		t.Fatalf("before: %+v", got)
+	}
+	second.want(Command{Kind: Accept, Sale: "a", Value: "s1", Total: 2}, CodeOK)
+	before, _ := first.s.Collect("a")
+	first.recovered(RecoverOptions{})
+	ask.Total = 2
+	for _, c := range []Command{
+		ask, {Kind: Ask, Sale: "a", Value: "s2", Total: 2}, {Kind: Ask, Sale: "a", Value: "s2", Total: 2, Quantity: 1, ForDebt: true},
+		{Kind: Accept, Sale: "a", Value: "s2", Total: 1},
+	} {
+		if got := first.do(c); got.Code != CodeBusy || !strings.Contains(got.Reason, "SALE.RESTORE") {
+			t.Errorf("%s: %+v", c.Kind, got)
+		}
+	}
+	after, _ := first.s.Collect("a")
+	if !after.Restoring || !after.Paused || after.Incarnation <= before.Incarnation || after.Available != before.Available {
+		t.Errorf("the row is %+v, was %+v", after, before)
+	}
+	restore := &Restore{Terms: *sharedTerms("a", 10, 0, 2), Revision: 2, Transfers: []RestoredTransfer{{Peer: "s2", Given: 2}}}
+	first.want(Command{Kind: RestoreSale, Restore: restore}, CodeOK)
+	g.check("a")
+	first.want(Command{Kind: ResumeSale, Sale: "a", Revision: 3}, CodeOK)
+	ask.Quantity = 1
+	if got := first.want(ask, CodeOK); got.Detail <= 2 {
+		t.Errorf("after SALE.RESTORE: %+v", got)
+	}
+}

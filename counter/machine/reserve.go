@@ -2,8 +2,10 @@ package machine
 
 import "headgate.example/lib/sale"
 
-func (s *State) reserve(c *Command) Result {
-	sl, acct, live, refusal := s.judge(c.Sale, c.User, c.Key, c.Quantity, s.wall)
+// reserve carries out a RESERVE whose user's name has this hash.
+func (s *State) reserve(c *Command, name uint32) Result {
+	sl, acct, live, refusal := s.judge(c.Sale, c.User, c.Key, name, c.Quantity, s.wall)
+	s.recent = sl
 	if live != 0 {
 		r := s.orderResult(CodeAlready, s.holds.get(live))
 		r.Expires = s.expires(s.holds.get(live))
@@ -23,7 +25,7 @@ func (s *State) reserve(c *Command) Result {
 		return busy("order", "order ids are at their limit ahead of the clock: check the leader's clock")
 	}
 	if acct == 0 {
-		acct = s.addAccount(sl.index, c.User)
+		acct = s.addAccount(hashIn(sl.index, name), sl.index, c.User)
 	}
 	slot, prev := s.freeSlot(acct)
 	r, h := s.addHold(sl, acct, prev, id, c.Quantity, slot, sale.Held, c.Key)
@@ -40,8 +42,8 @@ func (s *State) reserve(c *Command) Result {
 // judge is the one place that decides over a reservation, for Apply and Refuse alike. It gives the
 // sale, the user's account if there is one, and either the live order of this user and key, or a
 // refusal, or neither.
-func (s *State) judge(saleID, user, key string, quantity, wall int64) (sl *saleState, acct, live ref, refusal Result) {
-	sl = s.byName[saleID]
+func (s *State) judge(saleID, user, key string, name uint32, quantity, wall int64) (sl *saleState, acct, live ref, refusal Result) {
+	sl = s.saleNamed(saleID)
 	if sl == nil {
 		return nil, 0, 0, Result{Code: CodeNoSale}
 	}
@@ -55,7 +57,7 @@ func (s *State) judge(saleID, user, key string, quantity, wall int64) (sl *saleS
 	}
 	var units int64
 	orders := 0
-	if acct = s.findAccount(sl.index, user); acct != 0 {
+	if acct = s.findHashed(hashIn(sl.index, name), sl.index, user); acct != 0 {
 		if live = s.liveOrder(acct, key); live != 0 {
 			return sl, acct, live, Result{}
 		}
@@ -102,7 +104,7 @@ func (s *State) Refuse(saleID, user, key string, quantity, wall, served int64) (
 		return Result{}, false
 	}
 	wall = clampWall(wall)
-	sl, _, live, refusal := s.judge(saleID, user, key, quantity, wall)
+	sl, _, live, refusal := s.judge(saleID, user, key, s.hashName(user), quantity, wall)
 	if live != 0 || refusal.Code == 0 {
 		return Result{}, false
 	}

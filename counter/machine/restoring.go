@@ -126,7 +126,7 @@ func (s *State) checkSold(sl *saleState, r *Restore) (Result, bool) {
 func (s *State) matches(sl *saleState, known ref, o *SoldOrder) bool {
 	h := s.holds.get(known)
 	a := s.accounts.get(h.account)
-	return sl != nil && a.sale == sl.index && a.user == o.User && int64(h.quantity) == o.Quantity && int64(h.slot) == o.Slot
+	return sl != nil && a.sale == sl.index && s.userOf(a) == o.User && int64(h.quantity) == o.Quantity && int64(h.slot) == o.Slot
 }
 
 // takeSold enters the orders as confirmed. Of two with one slot the higher id stays: its reuse of the

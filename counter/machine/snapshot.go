@@ -45,6 +45,8 @@ type Snapshot struct {
 	holds    frozen[hold]
 	live     int
 	accounts frozen[account]
+	notes    frozen[note]
+	names    frozen[string] // long ones
 	rules    []Rule
 	index    int64
 	floor    int64
@@ -59,6 +61,7 @@ func (s *State) Snapshot() *Snapshot {
 	snap := &Snapshot{
 		opts: s.opts, clocks: [6]int64{s.wall, s.served, s.topWall, s.idTime, int64(s.idSeq), s.forgets},
 		holds: s.holds.freeze(), accounts: s.accounts.freeze(), live: s.holds.len(),
+		notes: s.notes.freeze(), names: s.longNames.freeze(),
 		index: s.rules.index, floor: s.rules.floor, position: make([]uint32, len(s.sales)),
 		version: SnapshotVersionMin,
 	}
@@ -104,7 +107,7 @@ func (sn *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	for _, r := range sn.order() {
 		h := sn.holds.get(r)
 		a := sn.accounts.get(h.account)
-		sw.b = h.append(sw.b, sn.position[a.sale], last, a.user)
+		sw.b = h.append(sw.b, sn.position[a.sale], last, a.user.in(&sn.names), noteOf(h, &sn.notes))
 		last = h.id
 		if sw.err != nil {
 			return sw.written, sw.err
@@ -168,14 +171,14 @@ func (sl *saleState) numbers() []*int64 {
 	}
 }
 
-func (h *hold) append(b []byte, position uint32, last sale.OrderID, user string) []byte {
+func (h *hold) append(b []byte, position uint32, last sale.OrderID, user string, said note) []byte {
 	b = binary.AppendUvarint(b, uint64(position))
 	b = binary.AppendUvarint(b, uint64(h.id-last))
 	b = append(b, byte(h.state), byte(h.by))
 	b = appendInts(b, int64(h.quantity), int64(h.slot), h.reserved-sale.EpochMillis-h.id.IDMillis(), h.changed-h.reserved, h.due)
 	b = appendString(b, user)
-	b = appendString(b, h.key())
-	return appendString(b, h.reason())
+	b = appendString(b, said.key)
+	return appendString(b, said.reason)
 }
 
 func (r *Rule) append(b []byte) []byte {

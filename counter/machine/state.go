@@ -29,16 +29,23 @@ type State struct {
 	forgets int64 // how many sales were ever forgotten
 
 	byName map[string]*saleState
+	recent *saleState   // the sale of the last reservation; nil or one of byName
 	sales  []*saleState // by saleState.index; nil where one was dropped
 	spare  []uint32     // free indexes of sales
 	active []*saleState // not forgotten, in the order of their opening
 	graves []*saleState // forgotten, oldest first
 
-	holds    arena[hold]
-	accounts arena[account]
-	byID     table
-	byUser   table
-	rules    ruleSet
+	holds     arena[hold]
+	accounts  arena[account]
+	notes     arena[note]
+	longNames arena[string]
+	byID      table
+	byUser    table
+	rules     ruleSet
+
+	fetched uint64             // what fetch saw last, which means nothing
+	next    [lookahead]Command // of ApplyEncoded, as results are
+	results []Result
 
 	// Bounds from below for the next time at which advance has something to do.
 	nextServed, nextWall, nextSweep int64
@@ -66,19 +73,89 @@ func New(opts Options) *State {
 // unchanged; an earlier wall stamp is taken as it is, for windows only.
 func (s *State) Apply(e *Entry, results []Result) []Result {
 	s.advance(e.Wall, e.Served)
-	for i := range e.Commands {
-		results = append(results, s.apply(&e.Commands[i], e.Version))
+	for commands := e.Commands; len(commands) > 0; {
+		next := commands[:min(len(commands), lookahead)]
+		results = s.applyNext(next, e.Version, results)
+		commands = commands[len(next):]
 	}
 	return results
 }
 
-func (s *State) apply(c *Command, version int) Result {
+// ApplyEncoded is DecodeEntry and Apply, a few commands at a time, which stay in the nearest cache meanwhile.
+// So do their results, which told gets in the order of the commands and must not keep; it may be nil. Nothing of
+// b is kept. An entry that cannot be read for its version, length or sum changes nothing; after an error in
+// a command, which such an entry has only if a program wrote it wrongly, the State must not be used any more.
+func (s *State) ApplyEncoded(b []byte, told func([]Result)) error {
+	d := &decoder{b: b, share: true}
+	e, n, err := decodeHead(d)
+	if err != nil {
+		return entryError(b, err)
+	}
+	s.advance(e.Wall, e.Served)
+	for done := 0; done < n; {
+		next := s.next[:min(n-done, lookahead)]
+		clear(next)
+		if err := d.commands(next, done); err != nil {
+			return entryError(b, err)
+		}
+		done += len(next)
+		if s.results = s.applyNext(next, e.Version, s.results[:0]); told != nil {
+			told(s.results)
+		}
+	}
+	if err := d.end(); err != nil {
+		return entryError(b, err)
+	}
+	return nil
+}
+
+// applyNext carries out at most lookahead commands.
+func (s *State) applyNext(next []Command, version int, results []Result) []Result {
+	names := s.fetch(next)
+	for i := range next {
+		results = append(results, s.apply(&next[i], names[i], version))
+	}
+	return results
+}
+
+// lookahead is how many commands have their places in the users' table fetched together. With a million
+// users each place is a miss of all caches, and misses that do not wait for each other overlap.
+const lookahead = 32
+
+// fetch gives the hashes of the users' names in reservations, after a look at the places where they will be
+// searched for. It changes nothing.
+func (s *State) fetch(commands []Command) (names [lookahead]uint32) {
+	var seen uint64
+	for i := range commands {
+		c := &commands[i]
+		if c.Kind != Reserve {
+			continue
+		}
+		names[i] = s.hashName(c.User)
+		if sl := s.saleNamed(c.Sale); sl != nil {
+			seen |= s.byUser.peek(hashIn(sl.index, names[i]))
+		}
+	}
+	s.fetched = seen // so that the looks are not optimized away
+	return names
+}
+
+// saleNamed gives the sale with this id, or nil.
+func (s *State) saleNamed(id string) *saleState {
+	if sl := s.recent; sl != nil && sl.terms.ID == id {
+		return sl
+	}
+	return s.byName[id]
+}
+
+// apply carries out one command. name is the hash of the user's name, for a reservation.
+func (s *State) apply(c *Command, name uint32, version int) Result {
 	if err := c.Validate(); err != nil {
 		return failed(err)
 	}
 	switch c.Kind {
 	case Reserve:
-		return s.reserve(c)
+		return s.reserve(c, name)
 	case Confirm:
 		return s.confirm(c.Order)
 	case Abort:

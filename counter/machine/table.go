@@ -16,6 +16,15 @@ type tablePart struct {
 
 func (t *table) part(hash uint32) *tablePart { return &t.parts[hash>>24] }
 
+// peek gives the slot where a search for this hash begins.
+func (t *table) peek(hash uint32) uint64 {
+	p := t.part(hash)
+	if p.used == 0 {
+		return 0
+	}
+	return p.slots[hash&uint32(len(p.slots)-1)]
+}
+
 // find gives the ref with this hash for which is answers true, or 0.
 func (t *table) find(hash uint32, is func(ref) bool) ref {
 	p := t.part(hash)

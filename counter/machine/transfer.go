@@ -112,6 +112,8 @@ func (s *State) peer(c *Command, field string) (sl *saleState, p *pair, refusal 
 		return nil, nil, wrong(field, "is not a shard of this sale")
 	case at == sl.self:
 		return nil, nil, wrong(field, "is this shard itself")
+	case sl.recovered():
+		return nil, nil, busy("sale", "comes from a backup: it stands still until SALE.RESTORE rebuilds it from the ledger")
 	case sl.restoring():
 		return nil, nil, busy("sale", "is being restored: part %d of %d has come", sl.part, sl.parts)
 	}

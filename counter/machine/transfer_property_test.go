@@ -43,7 +43,7 @@ func TestTransfersAtRandom(t *testing.T) {
 		}
 		var onTheWay []gift
 		var orders []sale.OrderID
-		revision, stock := int64(2), tm.Stock
+		revision := int64(2)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			wall += rapid.Int64Range(0, 200).Draw(t, "pass")
 			i := rapid.IntRange(0, n-1).Draw(t, "shard")
@@ -75,7 +75,7 @@ func TestTransfersAtRandom(t *testing.T) {
 					do(m.taker, Command{Kind: Accept, Sale: "m", Value: tm.Shards[m.giver], Total: m.given})
 				}
 			case 6:
-				stock = rapid.Int64Range(0, 30).Draw(t, "total")
+				stock := rapid.Int64Range(0, 30).Draw(t, "total")
 				for i := range states {
 					do(i, Command{Kind: PauseSale, Sale: "m", Revision: revision + 1})
 					do(i, Command{Kind: SetStock, Sale: "m", Revision: revision + 2, Total: stock})

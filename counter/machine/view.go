@@ -22,13 +22,14 @@ type Hold struct {
 
 func (s *State) view(sl *saleState, r ref) Hold {
 	h := s.holds.get(r)
+	said := noteOf(h, &s.notes.frozen)
 	return Hold{
 		Binding: sale.Binding{
-			Order: h.id, Sale: sl.terms.ID, User: s.accounts.get(h.account).user,
+			Order: h.id, Sale: sl.terms.ID, User: s.userOf(s.accounts.get(h.account)),
 			Quantity: int64(h.quantity), Slot: int64(h.slot),
 		},
-		State: h.state, Key: h.key(), ReservedAt: h.reserved, ExpiresAt: s.expires(h), ChangedAt: h.changed,
-		Reason: h.reason(), By: h.by,
+		State: h.state, Key: said.key, ReservedAt: h.reserved, ExpiresAt: s.expires(h), ChangedAt: h.changed,
+		Reason: said.reason, By: h.by,
 	}
 }
 
@@ -66,26 +67,34 @@ func (s *State) UserOrders(saleID, user string) ([]Hold, bool) {
 	return orders, true
 }
 
-// Holds gives up to limit orders of a sale with ids above after, ascending; state 0 means any state.
-// Fewer than limit (which is lowered to MaxPage) are the last. A page in a rare state may have to walk
-// all orders of the sale. False: the sale is unknown or forgotten.
-func (s *State) Holds(saleID string, state sale.HoldState, after sale.OrderID, limit int) ([]Hold, bool) {
+// Holds gives up to limit orders of a sale with ids above after, ascending; state 0 means any state. It
+// looks at MaxPage orders at most, some 50 ns each, and says how far it came: go on from upTo, until that is
+// 0. False: the sale is unknown or forgotten.
+func (s *State) Holds(saleID string, state sale.HoldState, after sale.OrderID, limit int) (page []Hold, upTo sale.OrderID, known bool) {
 	sl := s.byName[saleID]
 	if sl == nil || sl.forgotten {
-		return nil, false
+		return nil, 0, false
 	}
 	if limit = min(limit, MaxPage); limit <= 0 {
-		return nil, true
+		return nil, 0, true
 	}
-	var page []Hold
+	looked := 0
 	sl.ids.each(max(after, 0), func(id sale.OrderID) bool {
+		if len(page) == limit || looked == MaxPage {
+			return false
+		}
+		looked++
+		upTo = id
 		r := s.findHold(id)
 		if state == 0 || s.holds.get(r).state == state {
 			page = append(page, s.view(sl, r))
 		}
-		return len(page) < limit
+		return true
 	})
-	return page, true
+	if len(page) < limit && looked < MaxPage {
+		upTo = 0
+	}
+	return page, upTo, true
 }
 
 // Info gives a sale's live figures, or a tombstone's final ones. wall is what Info.Now shall say. The
@@ -98,13 +107,13 @@ func (s *State) Info(saleID string, wall int64) (sale.Info, bool) {
 	return sl.info(wall), true
 }
 
-// Supply is a sale's supply version, as Info gives it.
-func (s *State) Supply(saleID string) (int64, bool) {
+// Supply is a sale's incarnation and supply version, as Collect gives them; 0 and 0 when it is unknown.
+func (s *State) Supply(saleID string) (incarnation, supply int64) {
 	sl := s.byName[saleID]
 	if sl == nil {
-		return 0, false
+		return 0, 0
 	}
-	return sl.supply, true
+	return sl.incarnation, sl.supply
 }
 
 // List gives the figures of all sales that are not forgotten, by id.
@@ -115,38 +124,4 @@ func (s *State) List(wall int64) []sale.Info {
 	}
 	slices.SortFunc(list, func(a, b sale.Info) int { return strings.Compare(a.ID, b.ID) })
 	return list
-}
-
-// Audit is what AUDIT shows of one sale.
-type Audit struct {
-	sale.Info
-	Incarnation     int64 // differs between a sale and its restored form; ever higher
-	HeldOrders      int64
-	ConfirmedOrders int64
-	ReleasedOrders  int64          // that are still kept
-	ExpiredOrders   int64          // that are still kept
-	ExcessOrders    int64          // orders that lost a clash of slots when the sale was restored
-	Excess          []sale.OrderID // the first MaxExcessListed of them
-	FromBackup      bool           // it waits for SALE.RESTORE
-	Transfers       []Transfer     // with each other shard, in the order of the terms
-	Violation       string         // which invariant does not hold; "" when all do
-}
-
-// Audit counts a sale's orders anew and holds them against its totals. It walks all of them, some 50 ns
-// each. False: the sale is unknown.
-func (s *State) Audit(saleID string, wall int64) (Audit, bool) {
-	sl := s.byName[saleID]
-	if sl == nil {
-		return Audit{}, false
-	}
-	a := Audit{
-		Info: sl.info(wall), Incarnation: sl.incarnation, HeldOrders: sl.heldOrders, ConfirmedOrders: sl.confirmedOrders,
-		ReleasedOrders: sl.releasedOrders, ExpiredOrders: sl.expiredOrders, ExcessOrders: sl.excessCount, Excess: sl.excess,
-		FromBackup: sl.recovered(),
-		Transfers:  sl.transfers(),
-	}
-	if err := s.checkSale(sl); err != nil {
-		a.Violation = err.Error()
-	}
-	return a, true
 }

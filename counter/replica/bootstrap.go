@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"headgate.example/lib/durable"
 )
 
 // foundWithin bounds the wait for another voter that is about to start.
@@ -27,7 +28,7 @@ func Bootstrap(ctx context.Context, cfg Config) (err error) {
 	if cfg.alone() {
 		return errors.New("voters: none are configured; a lone voter has bootstrap: true in its config instead")
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := durable.MkdirAll(cfg.Dir); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	cfg.Bootstrap = true
@@ -64,16 +65,6 @@ func Bootstrap(ctx context.Context, cfg Config) (err error) {
 	return r.bootstrap(cfg.raftConfig(r.id.Voter, false), logs, snapshots)
 }
 
-// othersAreEmpty asks those of the other voters that run whether the shard lives already.
-func (r *Replica) othersAreEmpty(ctx context.Context) error {
-	if err := r.meetOthers(ctx, 0); !errors.Is(err, errAway) {
-		return err
-	}
-	return nil
-}
-
-var errAway = errors.New("start all other voters first, on empty folders")
-
 // meetOthers asks the other voters who they are, and waits for each so long. It goes on to all of them,
 // even when one is away.
 func (r *Replica) meetOthers(ctx context.Context, within time.Duration) error {
@@ -89,7 +80,7 @@ func (r *Replica) meetOthers(ctx context.Context, within time.Duration) error {
 		found, err := asking.await(v.Raft, within)
 		switch {
 		case err != nil:
-			away = fmt.Errorf("voters: %s does not answer (%v): %w", v.ID, err, errAway)
+			away = fmt.Errorf("voters: %s does not answer: start all other voters first, on empty folders: %w", v.ID, err)
 		case found.last > 0:
 			return fmt.Errorf("voters: %s has a log of %d entries: this shard lives already; start this voter without bootstrap, or under a new id that is brought in with VOTER.ADD", v.ID, found.last)
 		case found.id != v.ID:

@@ -1,8 +1,11 @@
 package replica
 
 import (
+	"fmt"
 	"sync"
 	"time"
+
+	"headgate.example/lib/sale"
 )
 
 const (
@@ -13,6 +16,20 @@ const (
 	// no longer.
 	maxWallJump = time.Hour
 )
+
+// idReserve is how much of the range of order ids a start leaves: a clock that is wrong by decades would
+// use the range up, and since id time never goes back, for good.
+const idReserve = 365 * 24 * time.Hour
+
+// checkClock refuses a start by a clock that cannot be right.
+func checkClock(now time.Time) error {
+	first, last := sale.Epoch, sale.Epoch.Add(sale.MaxIDTime*time.Millisecond-idReserve)
+	if now.Before(first) || now.After(last) {
+		return fmt.Errorf("the clock of this machine says %s: order ids can be made from %s to %s; set the clock, then start again",
+			now.UTC().Format(time.RFC3339), first.Format(time.DateOnly), last.Format(time.DateOnly))
+	}
+	return nil
+}
 
 // servedClock counts the time in which this voter led and could serve.
 type servedClock struct {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -44,5 +45,30 @@ func TestWallClockThatJumps(t *testing.T) {
 	}
 	if got := step(-3*time.Hour+time.Second, time.Second); got > -1_796_000 || got < -1_798_000 || c.jump().Abs() > maxWallJump {
 		t.Errorf("set right again: %d, jump %s", got, c.jump())
+	}
+}
+
+// A clock that is wrong by decades would use up the range of order ids, for good.
+func TestStartByAWrongClock(t *testing.T) {
+	for when, right := range map[string]bool{
+		"1970-01-01T00:00:12Z": false, "2023-12-31T23:59:59Z": false, "2024-01-01T00:00:00Z": true,
+		"2026-11-22T08:00:00Z": true, "2092-01-01T00:00:00Z": true, "2093-01-01T00:00:00Z": false, "2150-01-01T00:00:00Z": false,
+	} {
+		now, err := time.Parse(time.RFC3339, when)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := testConfig(t)
+		cfg.Now = func() time.Time { return now }
+		r, err := Open(cfg)
+		if right && err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+		if !right && (err == nil || !strings.Contains(err.Error(), "clock of this machine says "+when[:4])) {
+			t.Errorf("%s: %v", when, err)
+		}
+		if err == nil {
+			closeNow(t, r)
+		}
 	}
 }

@@ -17,7 +17,12 @@ func notAccepted(reason string) error { return fmt.Errorf("%w: %s", ErrNotAccept
 
 // Propose queues a call for the log. An error means that it certainly was not done: ErrBusy,
 // ErrNotAccepted or *NotLeaderError. Otherwise the caller must Wait. The commands come from Add.
-func (r *Replica) Propose(c *Call) error {
+func (r *Replica) Propose(c *Call) error { return r.ProposeThen(c, nil) }
+
+// ProposeThen is Propose for who does not Wait: then is called, once and from another goroutine, when the
+// fate of the call is known. It must not wait for anything, since other calls wait for it.
+func (r *Replica) ProposeThen(c *Call, then func()) error {
+	c.then = then
 	if r.tenure.Load() == nil {
 		return r.notLeading()
 	}
@@ -87,28 +92,23 @@ func (r *Replica) propose(g *group) {
 	}()
 }
 
-// answer answers the calls whose entry has just been applied. The state machine calls it, outside the
-// lock of the state: nothing that waits for a reply has to wait for raft's own bookkeeping.
-func (r *Replica) answer(g *group, results []machine.Result) {
+// answered notes that the calls of a group were all answered: by the state machine, so that nothing which waits
+// for a reply has to wait for raft's own bookkeeping.
+func (r *Replica) answered(g *group) {
 	if g == nil {
 		return
 	}
-	if len(results) != g.commands {
-		panic(fmt.Sprintf("counter: %d results of %d commands", len(results), g.commands))
+	if len(g.calls) > 0 {
+		panic(fmt.Sprintf("counter: %d calls were left without results", len(g.calls)))
 	}
 	r.cfg.OnGroup(g.commands, r.cfg.Monotonic()-g.began)
-	for _, c := range g.calls {
-		n := c.Len()
-		c.finish(results[:n], nil)
-		results = results[n:]
-	}
 }
 
 // giveUp answers the calls of a group whose entry has failed.
 func (r *Replica) giveUp(g *group, err error) {
 	if r.queue.giveUp(g) {
 		for _, c := range g.calls {
-			c.finish(nil, err)
+			c.finish(err)
 		}
 	}
 }

@@ -34,7 +34,7 @@ type Config struct {
 
 	MaxQueued       int           // commands waiting for the log; beyond it ErrBusy. Default 65536
 	MaxGroup        int           // commands in one log entry. Default 2048
-	InFlight        int           // log entries proposed and not being applied yet. Default 2; 1 for a lone voter
+	InFlight        int           // log entries proposed and not being applied yet. Default 2
 	SnapshotBytes   int64         // log bytes between snapshots, or the size of the last one if larger. Default 64 MiB
 	SnapshotEntries int64         // log entries between snapshots. Default 200000
 	TrailingLogs    int           // entries kept behind a snapshot, for voters that lag. Default 10240; alone 128
@@ -78,9 +78,6 @@ func (c *Config) setDefaults() error {
 	}
 	orInt(&c.MaxQueued, 65536)
 	orInt(&c.MaxGroup, 2048)
-	if c.alone() { // a second entry would be written before raft looks at the first one's fate
-		orInt(&c.InFlight, 1)
-	}
 	orInt(&c.InFlight, 2)
 	orInt(&c.SnapshotBytes, 64<<20)
 	orInt(&c.SnapshotEntries, 200_000)
@@ -99,6 +96,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if err := checkClock(c.Now()); err != nil {
+		return err
 	}
 	if c.Monotonic == nil {
 		start := time.Now()

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"headgate.example/counter/machine"
+	"headgate.example/lib/durable"
 )
 
 // What lies in the data folder.
@@ -76,36 +77,7 @@ func (id *identity) write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", identityFile, err)
 	}
-	return writeFile(dir, identityFile, append(text, '\n'))
-}
-
-// writeFile replaces a file so that a crash leaves the old or the new one.
-func writeFile(dir, name string, text []byte) error {
-	path := filepath.Join(dir, name)
-	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(path+".tmp", path)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.WriteFile(filepath.Join(dir, identityFile), append(text, '\n'))
 }
 
 // adopt reads or makes the folder's identity, and refuses a folder of another shard.
@@ -201,7 +173,8 @@ func damageIn(path string, cfg *Config) error {
 
 // checkLog reads every entry that will be applied, so that damage stops the start instead of the
 // running program, and a gap between snapshot and log is not taken for an empty history.
-func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore, progress *Progress) error {
+func (r *Replica) checkLog(snapshots raft.SnapshotStore) error {
+	path, logs, progress := r.logDir(), r.wal, r.cfg.Progress
 	first, err := logs.FirstIndex()
 	if err != nil {
 		return fmt.Errorf("log %s is damaged: %w", path, err)
@@ -234,16 +207,16 @@ func checkLog(path string, logs raft.LogStore, snapshots raft.SnapshotStore, pro
 		progress.reach(int64(index - begin))
 		var l raft.Log
 		if err := logs.GetLog(index, &l); err != nil {
-			return fmt.Errorf("log %s is damaged at entry %d: %w", path, index, err)
+			return fmt.Errorf("log is damaged at entry %d (%s): %w", index, r.found.Where(index), err)
 		}
 		if l.Index != index {
-			return fmt.Errorf("log %s is damaged at entry %d: it says it is %d", path, index, l.Index)
+			return fmt.Errorf("log is damaged at entry %d (%s): it says it is %d", index, r.found.Where(index), l.Index)
 		}
 		if l.Type != raft.LogCommand {
 			continue
 		}
 		if _, err := machine.DecodeEntry(l.Data); err != nil {
-			return fmt.Errorf("log %s is damaged at entry %d: %w", path, index, err)
+			return fmt.Errorf("log is damaged at entry %d (%s): %w", index, r.found.Where(index), err)
 		}
 	}
 	progress.end(stepLog)

@@ -18,10 +18,6 @@ import (
 type fsm struct {
 	r          *Replica
 	restoreErr error // of the snapshot at start, which raft would skip
-
-	// Used anew for each entry.
-	commands []machine.Command
-	results  []machine.Result
 }
 
 // Apply implements raft.FSM.
@@ -43,20 +39,22 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	return make([]any, len(logs))
 }
 
-// command applies one entry of commands and answers the calls in it. An entry that cannot be read ends
+// command applies one entry of commands and answers each call in it as soon as its last command is applied:
+// who reads the state to learn of it waits for the rest. An entry that cannot be read ends
 // the process: going on would make this voter differ from what was promised.
 func (f *fsm) command(l *raft.Log) {
 	g := f.r.queue.applying(l.Data) // from here on the next entry may be gathered and written
-	entry, err := machine.DecodeShared(l.Data, f.commands)
-	if err != nil {
-		panic(fmt.Sprintf("counter: corrupt log entry %d in %s: %v", l.Index, f.r.logDir(), err))
+	var told func([]machine.Result)
+	if g != nil {
+		told = g.told
 	}
 	f.r.stateMu.Lock()
-	f.results = f.r.state.Apply(&entry, f.results[:0])
+	if err := f.r.state.ApplyEncoded(l.Data, told); err != nil {
+		panic(fmt.Sprintf("counter: corrupt log entry %d in %s: %v", l.Index, f.r.logDir(), err))
+	}
 	f.r.applied.Store(l.Index)
 	f.r.stateMu.Unlock()
-	f.r.answer(g, f.results)
-	f.commands = entry.Commands
+	f.r.answered(g)
 	f.r.logBytes.Add(int64(len(l.Data)))
 	f.r.logEntries.Add(1)
 }

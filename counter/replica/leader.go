@@ -15,6 +15,7 @@ const barrierTimeout = 5 * time.Second
 
 // tenure is one term of this voter as a leader that serves, from its barrier on.
 type tenure struct {
+	term   uint64 // raft's
 	served *servedClock
 
 	mu    sync.Mutex
@@ -48,6 +49,16 @@ func (r *Replica) servedMillis(t *tenure, now time.Duration) int64 {
 	return t.served.millis(now, t.stalled(now) || diskState(r.disk.Load()) == diskFull)
 }
 
+// serving gives the tenure, nil when this voter does not serve. A loss of leadership that was soon made
+// good may reach leadershipLoop late, and as one change: the tenure of an earlier term then stands, but
+// another voter may have led since, and no barrier has passed.
+func (r *Replica) serving() *tenure {
+	if t := r.tenure.Load(); t != nil && t.term == r.raft.CurrentTerm() {
+		return t
+	}
+	return nil
+}
+
 // leadershipLoop opens and ends tenures. raft announces a leader before anything is committed, and
 // may report a loss late, which is why readers also ask the verifier.
 func (r *Replica) leadershipLoop() {
@@ -73,9 +84,10 @@ func (r *Replica) leadershipLoop() {
 func (r *Replica) takeOffice() {
 	r.verifier.forget()
 	for r.raft.State() == raft.Leader && r.Err() == nil {
+		term := r.raft.CurrentTerm()
 		err := r.raft.Barrier(barrierTimeout).Error()
-		if err == nil {
-			r.beginTenure()
+		if err == nil && r.raft.CurrentTerm() == term {
+			r.beginTenure(term)
 			return
 		}
 		r.cfg.Log.Warn("waiting for the log after the election", "error", err)
@@ -87,7 +99,8 @@ func (r *Replica) takeOffice() {
 	}
 }
 
-func (r *Replica) beginTenure() {
+// beginTenure is called when a barrier has passed in the term.
+func (r *Replica) beginTenure(term uint64) {
 	r.noteApplied(r.raft.AppliedIndex())
 	r.endApplying()
 	r.stateMu.RLock()
@@ -98,13 +111,13 @@ func (r *Replica) beginTenure() {
 	if r.leaving {
 		return
 	}
-	r.tenure.Store(&tenure{served: newServedClock(served, r.cfg.Monotonic())})
+	r.tenure.Store(&tenure{term: term, served: newServedClock(served, r.cfg.Monotonic())})
 	r.cfg.Log.Info("this counter leads its shard", "shard", r.cfg.Shard, "voter", r.id.Voter, "applied", r.raft.AppliedIndex())
 }
 
 // Ready is nil while this voter leads and serves; else why not.
 func (r *Replica) Ready() error {
-	if r.tenure.Load() == nil {
+	if r.serving() == nil {
 		return r.notLeading()
 	}
 	return nil
@@ -171,12 +184,12 @@ func (r *Replica) verifyLoop() {
 		if now == nil {
 			continue
 		}
-		term := r.tenure.Load()
+		term := r.serving()
 		switch began, err := r.confirmLeader(); {
 		case err != nil:
 			v.forget()
 			now.err = r.notLeading()
-		case term == nil || r.tenure.Load() != term:
+		case term == nil || r.serving() != term:
 			now.err = r.notLeading()
 		default:
 			v.verified.Store(int64(began))
@@ -187,7 +200,7 @@ func (r *Replica) verifyLoop() {
 
 // fresh waits until this leader was verified less than verifiedFor ago.
 func (r *Replica) fresh(wait time.Duration) error {
-	if r.tenure.Load() == nil {
+	if r.serving() == nil {
 		return r.notLeading()
 	}
 	age := r.cfg.Monotonic() - time.Duration(r.verifier.verified.Load())
@@ -234,7 +247,7 @@ func (r *Replica) Fresh(wait time.Duration, read func(*machine.State, Clock)) er
 // its command was applied, and a new leader serves only after its barrier, so a verification that
 // begins now makes the applied state good enough. It waits at most so long for that.
 func (r *Replica) Latest(wait time.Duration, read func(*machine.State, Clock)) error {
-	if r.tenure.Load() == nil {
+	if r.serving() == nil {
 		return r.notLeading()
 	}
 	if err := r.verify(wait); err != nil {
@@ -255,7 +268,7 @@ func (r *Replica) look(read func(*machine.State, Clock)) error {
 
 // hold read-locks the state, unless there is no tenure.
 func (r *Replica) hold() (Clock, error) {
-	term := r.tenure.Load()
+	term := r.serving()
 	if term == nil {
 		return Clock{}, r.notLeading()
 	}

@@ -5,7 +5,7 @@ import "headgate.example/counter/machine"
 // Tenure identifies the term in which this voter serves as the leader: equal values are one term, nil
 // means that it does not serve.
 func (r *Replica) Tenure() any {
-	if t := r.tenure.Load(); t != nil {
+	if t := r.serving(); t != nil {
 		return t
 	}
 	return nil

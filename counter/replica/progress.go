@@ -66,6 +66,14 @@ func (p *Progress) reach(done int64) {
 	}
 }
 
+// reachOf is reach for a step whose total is known only on the way.
+func (p *Progress) reachOf(done, total int) {
+	p.mu.Lock()
+	p.now.Total = int64(total)
+	p.mu.Unlock()
+	p.reach(int64(done))
+}
+
 func (p *Progress) note(done int64) (step Step, tell bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,6 +109,7 @@ func (p *Progress) since() time.Duration {
 // The steps, in their order.
 const (
 	stepSnapshots = "checking the snapshots"
+	stepFiles     = "checking the log's files"
 	stepLog       = "checking the log"
 	stepLoad      = "loading the snapshot"
 	stepApply     = "applying the log"

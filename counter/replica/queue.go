@@ -20,6 +20,7 @@ type Call struct {
 	begins   bool // a command begins something new
 	err      error
 	done     chan struct{}
+	then     func() // called instead of waking Wait
 }
 
 // What a call keeps for its next use, at most.
@@ -54,9 +55,16 @@ func (c *Call) Wait() error {
 	return c.err
 }
 
-// finish gives the call a copy of its results, and wakes who waits for it.
-func (c *Call) finish(results []machine.Result, err error) {
-	c.Results, c.err = append(c.Results[:0], results...), err
+// Err is what Wait returns, for whom then of ProposeThen has told that it is known.
+func (c *Call) Err() error { return c.err }
+
+// finish tells the fate of the call to who waits for it.
+func (c *Call) finish(err error) {
+	c.err = err
+	if c.then != nil {
+		c.then()
+		return
+	}
 	c.done <- struct{}{}
 }
 
@@ -147,10 +155,23 @@ func (q *queue) askTick() {
 
 // group is the calls of one log entry.
 type group struct {
-	calls    []*Call
+	calls    []*Call // that were not answered yet
 	commands int
 	entry    []byte        // as given to raft
 	began    time.Duration // when it was, by the monotonic clock
+}
+
+// told hands the next results of the entry's commands to its calls, and finishes those that have all of theirs.
+func (g *group) told(results []machine.Result) {
+	for len(results) > 0 {
+		c := g.calls[0]
+		n := min(c.Len()-len(c.Results), len(results))
+		c.Results = append(c.Results, results[:n]...)
+		if results = results[n:]; len(c.Results) == c.Len() {
+			g.calls = g.calls[1:]
+			c.finish(nil)
+		}
+	}
 }
 
 // take waits for something to do and for a free place in flight, then takes the first calls up to
@@ -262,7 +283,7 @@ func (q *queue) stop() {
 	q.changed.Broadcast()
 	q.mu.Unlock()
 	for _, c := range left {
-		c.finish(nil, notAccepted("the counter is stopping"))
+		c.finish(notAccepted("the counter is stopping"))
 	}
 }
 

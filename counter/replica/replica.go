@@ -12,8 +12,11 @@ import (
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/segment"
 
 	"headgate.example/counter/machine"
+	"headgate.example/counter/replica/logfiles"
+	"headgate.example/lib/durable"
 )
 
 // Replica is one voter of a shard's log with the state it leads to. Make one with Open; all methods
@@ -23,6 +26,8 @@ type Replica struct {
 	id    identity
 	raft  *raft.Raft
 	wal   *wal.WAL
+	found *logfiles.Log // as the start found it
+	files *logfiles.FS  // what wal writes through
 	lock  *os.File
 	trans *witness
 	net   *stream // nil without a network of its own
@@ -32,6 +37,8 @@ type Replica struct {
 	stateMu sync.RWMutex
 	state   *machine.State
 	applied atomic.Uint64
+	// freezing has room for the one caller of Frozen.
+	freezing chan struct{}
 
 	// tenure is nil unless this voter leads and its barrier has passed.
 	tenure   atomic.Pointer[tenure]
@@ -51,6 +58,7 @@ type Replica struct {
 	logEntries atomic.Int64
 	// snapshotBytes is the size of the last snapshot this process wrote.
 	snapshotBytes atomic.Int64
+	snapshotOwed  atomic.Bool  // the last one failed
 	disk          atomic.Int64 // a diskState
 
 	failure    atomic.Pointer[error]
@@ -70,10 +78,10 @@ func Open(cfg Config) (_ *Replica, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := durable.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
-	r := &Replica{cfg: cfg, failed: make(chan struct{}), stop: make(chan struct{}), down: make(chan struct{}), retake: make(chan struct{}, 1)}
+	r := &Replica{cfg: cfg, failed: make(chan struct{}), stop: make(chan struct{}), down: make(chan struct{}), retake: make(chan struct{}, 1), freezing: make(chan struct{}, 1)}
 	r.wall = newWallClock(cfg.Now, cfg.Monotonic)
 	r.verifier = newVerifier()
 	r.members = newMembers()
@@ -124,7 +132,7 @@ func (r *Replica) startRaft() error {
 	if err := r.dropCovered(snapshots); err != nil {
 		return err
 	}
-	if err := checkLog(r.logDir(), r.wal, snapshots, r.cfg.Progress); err != nil {
+	if err := r.checkLog(snapshots); err != nil {
 		return err
 	}
 	if err := r.openTransport(); err != nil {
@@ -160,11 +168,18 @@ func (r *Replica) startRaft() error {
 // openLog opens the write-ahead log; r.wal is also where raft keeps its term and vote.
 func (r *Replica) openLog() (raft.LogStore, error) {
 	dir := r.logDir()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("making the log's folder: %w", err)
 	}
+	r.cfg.Progress.begin(stepFiles, "files", 0)
+	found, err := logfiles.Recover(dir, r.cfg.Log, r.cfg.Progress.reachOf)
+	if err != nil {
+		return nil, err
+	}
+	r.cfg.Progress.end(stepFiles)
+	r.found, r.files = found, logfiles.NewFS(found)
 	opened, err := guardPanic(func() (*wal.WAL, error) {
-		return wal.Open(dir, wal.WithSegmentSize(r.cfg.SegmentBytes), wal.WithLogger(newRaftLog(r.cfg.Log)))
+		return wal.Open(dir, wal.WithSegmentSize(r.cfg.SegmentBytes), wal.WithLogger(newRaftLog(r.cfg.Log)), wal.WithSegmentFiler(segment.NewFiler(dir, r.files)))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("log %s is damaged: %w", dir, err)
@@ -174,8 +189,12 @@ func (r *Replica) openLog() (raft.LogStore, error) {
 	if r.cfg.WrapLog != nil {
 		logs = r.cfg.WrapLog(logs)
 	}
-	return &guardedLog{LogStore: logs, failed: r.fail}, nil
+	// Followers that keep up, and this voter's own state machine, get entries from memory.
+	return raft.NewLogCache(cachedEntries, &guardedLog{LogStore: logs, failed: r.fail})
 }
+
+// cachedEntries is more than are in flight at a time. An entry has up to some 100 KB, a part of a restore 4 MiB.
+const cachedEntries = 16
 
 // guardPanic turns a panic of a library that met damaged files into an error.
 func guardPanic[T any](open func() (T, error)) (opened T, err error) {
@@ -318,7 +337,7 @@ func (r *Replica) closeFiles() error {
 		errs = append(errs, r.trans.Close())
 	}
 	if r.wal != nil {
-		errs = append(errs, io.Closer(r.wal).Close())
+		errs = append(errs, io.Closer(r.wal).Close(), r.files.Note())
 	}
 	return errors.Join(append(errs, r.lock.Close())...)
 }

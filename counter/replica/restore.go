@@ -5,24 +5,33 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/hashicorp/raft"
 
 	"headgate.example/counter/machine"
+	"headgate.example/lib/durable"
 )
 
-// The place in the log that a restored state takes: the first.
+// The place in the log that a restored state takes. It is not the first: a voter with an empty log asks for
+// entry 1, and where there is none, raft sends it the snapshot. With an entry 1 it would be sent the log
+// from there on, and apply it to an empty state.
 const (
-	restoredIndex = 1
+	restoredIndex = 2
 	restoredTerm  = 1
 )
+
+// restoreWait is how long each of the other voters is waited for.
+const restoreWait = 2 * time.Second
 
 // keyTerm is where raft keeps its term.
 var keyTerm = []byte("CurrentTerm")
 
-// Restore makes an empty folder the folder of a shard whose state is this one, in its first log entry's
-// place. It is done once, offline, and for one voter: the others, if cfg names any, start on empty
-// folders and are brought the state by the leader. It is refused when one of them has a log.
+// Restore makes an empty folder the folder of a shard whose state is this one, as the snapshot that its log
+// begins with. It is done once, offline, and for one voter: the others, if cfg names any, must be running, on empty
+// folders, and are brought the state by the leader. It is refused when one of them is away, since it might
+// come back with the old log, or has a log.
 func Restore(ctx context.Context, cfg Config, state *machine.State) (err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return err
@@ -30,7 +39,7 @@ func Restore(ctx context.Context, cfg Config, state *machine.State) (err error) 
 	if err := onlyEmpty(cfg.Dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := durable.MkdirAll(cfg.Dir); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	cfg.Bootstrap = true
@@ -45,8 +54,9 @@ func Restore(ctx context.Context, cfg Config, state *machine.State) (err error) 
 	}
 	r.id = *id
 	if !cfg.alone() {
-		if err := r.othersAreEmpty(ctx); err != nil {
-			return err
+		if err := r.meetOthers(ctx, restoreWait); err != nil {
+			// Nothing was promised yet: the folder is empty again for the next attempt.
+			return errors.Join(err, os.Remove(filepath.Join(cfg.Dir, identityFile)), os.Remove(filepath.Join(cfg.Dir, lockFile)))
 		}
 	}
 	// First: a folder that was left half restored must never be taken for a new shard's.

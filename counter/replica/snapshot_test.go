@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"headgate.example/counter/machine"
+	"headgate.example/lib/service/servicetest"
 )
 
 // fullSink is a snapshot on a disk that has become full: raft's sinks leave their folder behind then.
@@ -64,8 +66,8 @@ func TestDiskReserveHoldsTheNextLogFile(t *testing.T) {
 		segment   int
 		low, full int64
 	}{
-		{64 << 20, 16 << 20, 64 << 20, 16 << 20},
-		{1 << 20, 16 << 20, 32 << 20, 16 << 20},
+		{64 << 20, 16 << 20, 64 << 20, 16<<20 + besideLog},
+		{1 << 20, 16 << 20, 2 * (16<<20 + besideLog), 16<<20 + besideLog},
 		{1 << 30, 16 << 20, 1 << 30, 256 << 20},
 	} {
 		cfg := Config{MinFreeBytes: c.minFree, SegmentBytes: c.segment}
@@ -98,5 +100,49 @@ func TestFullDiskStopsServedTime(t *testing.T) {
 	elapsed.Add(int64(500 * time.Millisecond))
 	if now := served(); now != before+500 {
 		t.Errorf("served time went from %d to %d ms, 500 ms after the disk has space again", before, now)
+	}
+}
+
+// A snapshot that failed, as on a full disk, is made up for once that is over, though the log grows no more.
+func TestFailedSnapshotIsTriedAgain(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.SnapshotEntries = 5
+	r := open(t, cfg)
+	ready(t, r)
+	folder := filepath.Join(cfg.Dir, snapFolder)
+	if err := errors.Join(os.Remove(folder), os.WriteFile(folder, []byte("in the way"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	openSale(t, r, 10)
+	for i := range 8 {
+		if _, err := propose(r, reserve(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	servicetest.Eventually(t, 10*time.Second, "a snapshot fails", r.snapshotOwed.Load)
+	if err := errors.Join(os.Remove(folder), os.Mkdir(folder, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	servicetest.Eventually(t, 20*time.Second, "a snapshot is there", func() bool {
+		kept, err := filepath.Glob(filepath.Join(folder, "*", "meta.json"))
+		return err == nil && len(kept) == 1 && !r.snapshotOwed.Load()
+	})
+}
+
+func TestRetryIsSpaced(t *testing.T) {
+	var r retry
+	var waits []int
+	for waited := 1; len(waits) < 9; waited++ {
+		if r.due() {
+			waits = append(waits, waited)
+			waited = 0
+			r.count(syscall.ENOSPC)
+		}
+	}
+	if want := []int{1, 1, 2, 4, 8, 16, 32, 60, 60}; !slices.Equal(waits, want) {
+		t.Errorf("waited %v seconds, want %v", waits, want)
+	}
+	if r.count(nil); !r.due() {
+		t.Error("after a success it still waits")
 	}
 }

@@ -35,19 +35,26 @@ func (r *Replica) tickOnce() {
 	}
 }
 
-// upkeepLoop takes snapshots when enough log has gathered, and watches the disk.
+// noteLogEvery is how often it is noted how far the log was written. Each note costs two syncs beside
+// the log's own.
+const noteLogEvery = 5
+
+// upkeepLoop takes snapshots when enough log has gathered, watches the disk, and has it noted how far the
+// log was written.
 func (r *Replica) upkeepLoop() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	var again retry
+	for second := 1; ; second++ {
 		select {
 		case <-tick.C:
 			r.checkDisk()
-			// As much log as the last snapshot took: else a large state would be written again and again.
-			if r.logBytes.Load() >= max(r.cfg.SnapshotBytes, r.snapshotBytes.Load()) || r.logEntries.Load() >= r.cfg.SnapshotEntries {
-				if err := r.Snapshot(); err != nil {
-					r.cfg.Log.Error("the counter could not take a snapshot; the log grows", "error", err)
-				}
+			owed := r.snapshotOwed.Load()
+			if owed && again.due() || !owed && r.snapshotDue() {
+				again.count(r.Snapshot())
+			}
+			if second%noteLogEvery == 0 {
+				r.noteLog()
 			}
 		case <-r.stop:
 			return
@@ -55,9 +62,45 @@ func (r *Replica) upkeepLoop() {
 	}
 }
 
-// Snapshot writes the state to disk and drops the log that it covers.
+// snapshotDue: as much log as the last snapshot took, since a large state would be written again and again.
+func (r *Replica) snapshotDue() bool {
+	return r.logBytes.Load() >= max(r.cfg.SnapshotBytes, r.snapshotBytes.Load()) || r.logEntries.Load() >= r.cfg.SnapshotEntries
+}
+
+func (r *Replica) noteLog() {
+	if err := r.files.Note(); err != nil {
+		r.cfg.Log.Error("cannot note how far the log was written", "error", err)
+	}
+}
+
+// retry spaces the attempts after a failed snapshot: 1 s, doubling to a minute.
+type retry struct{ wait, left int } // seconds
+
+// due is asked once a second.
+func (a *retry) due() bool {
+	a.left--
+	return a.left <= 0
+}
+
+func (a *retry) count(err error) {
+	if err == nil {
+		*a = retry{}
+		return
+	}
+	a.wait = min(max(2*a.wait, 1), 60)
+	a.left = a.wait
+}
+
+// Snapshot writes the state to disk and drops the log that it covers. After a failure it is owed: upkeep
+// tries again soon, however little the log has grown since.
 func (r *Replica) Snapshot() error {
-	if err := r.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+	err := r.raft.Snapshot().Error()
+	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		err = nil
+	}
+	r.snapshotOwed.Store(err != nil)
+	if err != nil {
+		r.cfg.Log.Error("the counter could not take a snapshot; the log grows", "error", err)
 		return fmt.Errorf("taking a snapshot in %s: %w", r.cfg.Dir, err)
 	}
 	return nil
@@ -72,10 +115,14 @@ const (
 	diskFull           // nothing at all is written
 )
 
+// besideLog is kept free for what goes with the next file of the log: its place in the log's index, and the
+// note that it was begun.
+const besideLog = 256 << 10
+
 // reserves gives the free bytes below which the disk is low, and full: MinFreeBytes and a quarter of it, but
 // never less than the next file of the log, which is taken whole and without which writing fails for good.
 func (c *Config) reserves() (low, full int64) {
-	full = max(c.MinFreeBytes/4, int64(c.SegmentBytes))
+	full = max(c.MinFreeBytes/4, int64(c.SegmentBytes)+besideLog)
 	return max(c.MinFreeBytes, 2*full), full
 }
 

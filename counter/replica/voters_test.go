@@ -19,7 +19,7 @@ type cluster struct {
 	trans    []*raft.InmemTransport
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t *testing.T, edits ...func(i int, cfg *Config)) *cluster {
 	c := &cluster{t: t}
 	var voters []Voter
 	for i := range 3 {
@@ -27,16 +27,15 @@ func newCluster(t *testing.T) *cluster {
 		c.trans = append(c.trans, trans)
 		voters = append(voters, Voter{ID: fmt.Sprintf("v%d", i), Raft: string(addr), Client: fmt.Sprintf("voter%d:7380", i)})
 	}
-	for i, one := range c.trans {
-		for j, other := range c.trans {
-			if i != j {
-				one.Connect(raft.ServerAddress(voters[j].Raft), other)
-			}
-		}
+	for i := range c.trans {
+		c.connect(i)
 	}
 	for i := range 3 {
 		cfg := testConfig(t)
 		cfg.VoterID, cfg.Voters, cfg.Transport = voters[i].ID, voters, c.trans[i]
+		for _, edit := range edits {
+			edit(i, &cfg)
+		}
 		c.replicas = append(c.replicas, open(t, cfg))
 	}
 	return c
@@ -56,6 +55,16 @@ func (c *cluster) leader(but int) int {
 		return false
 	})
 	return found
+}
+
+// connect brings a voter and all others together, in both directions.
+func (c *cluster) connect(i int) {
+	for j, other := range c.trans {
+		if j != i {
+			c.trans[i].Connect(other.LocalAddr(), other)
+			other.Connect(c.trans[i].LocalAddr(), c.trans[i])
+		}
+	}
 }
 
 func (c *cluster) isolate(i int) {

@@ -231,7 +231,7 @@ func (w *world) checkOrders() {
 		}
 	}
 	for _, sh := range w.shards {
-		page, _ := sh.state.Holds(saleID, sale.Confirmed, 0, machine.MaxPage)
+		page, _, _ := sh.state.Holds(saleID, sale.Confirmed, 0, machine.MaxPage)
 		w.report.Sold += len(page)
 	}
 }

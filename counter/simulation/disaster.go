@@ -21,7 +21,7 @@ func (a *admin) disaster(sh *shard, then func()) {
 	}
 	w.note("%s is lost", sh.name)
 	w.report.Lost++
-	sold, _ := sh.state.Holds(saleID, sale.Confirmed, 0, machine.MaxPage)
+	sold, _, _ := sh.state.Holds(saleID, sale.Confirmed, 0, machine.MaxPage)
 	last := sh.state.LastOrder()
 	*sh = shard{w: w, name: sh.name, index: sh.index, number: sh.number, terms: sh.terms, lost: true}
 	w.after(quietAfterLoss, func() {

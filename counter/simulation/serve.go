@@ -86,7 +86,11 @@ func (n *node) dry(r *request) {
 	n.sh.w.report.Dry++
 	row := n.row()
 	if n.verified() {
-		if result, ok := n.broker.Verdict(n.mono(), &row, r.command.Quantity); ok {
+		verdict := n.broker.Verdict()
+		if result, ok := verdict.Refuse(n.mono(), row.Incarnation, row.Supply, r.command.Quantity); ok {
+			if verdict.Aging(n.mono()) {
+				n.back(borrow.Event{Kind: borrow.Renew})
+			}
 			n.sh.w.checkVerdict(r, n.verdictSince(), result, "from a kept verdict of "+n.sh.name)
 			r.reply(result)
 			return
@@ -98,7 +102,7 @@ func (n *node) dry(r *request) {
 }
 
 // verdictSince is when the collect behind the latest verdict began.
-func (n *node) verdictSince() time.Duration { return n.began + n.broker.VerdictSince() }
+func (n *node) verdictSince() time.Duration { return n.began + n.broker.Verdict().Since() }
 
 func (n *node) mono() time.Duration { return n.sh.w.now - n.began }
 

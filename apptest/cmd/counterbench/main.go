@@ -5,9 +5,13 @@
 // counter on this machine, runs redis-benchmark against both in turn, and prints the medians of the
 // ratios of alternating pairs as `name: value` lines, with the absolute figures beside them:
 //
-//	counterbench [-counter FILE] [-pairs 7] [-run 1s] [-only refuse,durable,replicated,memory,failover]
+//	counterbench [-counter FILE] [-pairs 7] [-run 1s] [-only refuse,durable,replicated,memory,failover,shards]
 //
-// Both are stopped and their files removed at the end. It needs redis-server and redis-benchmark.
+// The suite shards compares two shards of one sale with one, by a crowd of its own: in selling, in
+// refusing, up to the last unit, and when all buyers belong to one shard and half of the units to the
+// other. Each process has the same share of a core, by a control group, which mostly only root may make.
+//
+// All are stopped and their files removed at the end. It needs redis-server and redis-benchmark.
 package main
 
 import (
@@ -54,7 +58,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	// SIGPIPE, too: a reader who leaves must not leave servers behind.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, o.within)
 	defer cancel()
@@ -78,6 +83,7 @@ func suites() []suite {
 		{"replicated", replicated},
 		{"memory", memory},
 		{"failover", failover},
+		{"shards", shards},
 	}
 }
 
@@ -99,7 +105,7 @@ type bench struct {
 
 // figure prints one `name: value` line.
 func (b *bench) figure(name, format string, args ...any) {
-	fmt.Fprintf(b.stdout, "counter.%s: %s\n", name, fmt.Sprintf(format, args...)) //nolint:errcheck // a closed pipe ends the program soon enough
+	fmt.Fprintf(b.stdout, "counter.%s: %s\n", name, fmt.Sprintf(format, args...)) //nolint:errcheck // a closed pipe ends the program, see run
 }
 
 func runSuites(ctx context.Context, o *options, stdout, stderr io.Writer) (err error) {

@@ -47,10 +47,11 @@ type redis struct {
 
 // startRedis starts a Redis, durable or not. It never rewrites its log, which spares it work.
 func startRedis(ctx context.Context, dir string, durable bool) (*redis, error) {
-	addr, err := measure.FreeAddress()
+	free, err := measure.FreeAddresses(1)
 	if err != nil {
 		return nil, err
 	}
+	addr := free[0]
 	appendOnly := "no"
 	if durable {
 		appendOnly = "yes"
@@ -95,14 +96,11 @@ type counter struct {
 
 // startCounter starts a lone voter with the defaults that it is shipped with.
 func startCounter(ctx context.Context, path, dir string) (*counter, error) {
-	addr, err := measure.FreeAddress()
+	free, err := measure.FreeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
-	admin, err := measure.FreeAddress()
-	if err != nil {
-		return nil, err
-	}
+	addr, admin := free[0], free[1]
 	c := &counter{file: filepath.Join(dir, "counter.yaml"), dir: dir, path: path, live: admin}
 	text := fmt.Sprintf("service: {admin: %q, log_format: text}\nlisten: %q\nraft_listen: \"\"\ndata_dir: %q\nshard: {name: s1, number: 0}\nbootstrap: true\n",
 		admin, addr, filepath.Join(dir, "counter"))
@@ -123,17 +121,23 @@ func (c *counter) start(ctx context.Context, addr string) (err error) {
 }
 
 func (c *counter) open(sale string, stock int) error {
-	terms, err := json.Marshal(map[string]any{
-		"id": sale, "revision": 1, "stock": stock, "limit": 1, "opens_at": 1, "hold_for_ms": 600_000, "retain_for_ms": 86_400_000,
-		"shards": []string{"s1"}, "ring": map[string]any{"partitions": 271, "replicas": 100, "load": 1.05},
-	})
+	terms, err := terms(sale, stock, "s1")
 	if err != nil {
 		return err
 	}
-	if err := c.must("SALE.OPEN", string(terms)); err != nil {
+	if err := c.must("SALE.OPEN", terms); err != nil {
 		return err
 	}
 	return c.must("SALE.RESUME", sale, "2")
+}
+
+// terms are what SALE.OPEN takes, of a sale in which each user may have one unit.
+func terms(sale string, stock int, shards ...string) (string, error) {
+	text, err := json.Marshal(map[string]any{
+		"id": sale, "revision": 1, "stock": stock, "limit": 1, "opens_at": 1, "hold_for_ms": 600_000, "retain_for_ms": 86_400_000,
+		"shards": shards, "ring": map[string]any{"partitions": 271, "replicas": 100, "load": 1.05},
+	})
+	return string(text), err
 }
 
 func (c *counter) request(sale string) []string {

@@ -25,12 +25,12 @@ func startVoters(ctx context.Context, path, dir string) (_ *voters, err error) {
 	const count = 3
 	var addresses [count][3]string // for clients, for each other, for operators
 	var list strings.Builder
+	free, err := measure.FreeAddresses(3 * count)
+	if err != nil {
+		return nil, err
+	}
 	for i := range addresses {
-		for j := range addresses[i] {
-			if addresses[i][j], err = measure.FreeAddress(); err != nil {
-				return nil, err
-			}
-		}
+		copy(addresses[i][:], free[3*i:])
 		fmt.Fprintf(&list, "  - {id: v%d, raft: %q, client: %q}\n", i+1, addresses[i][1], addresses[i][0])
 	}
 	v := &voters{}

@@ -148,10 +148,13 @@ func (c *Counter) Holds(_ context.Context, saleID string, state sale.HoldState, 
 	var page []client.Hold
 	var found bool
 	err := c.read("Holds", func(s *machine.State) {
-		var holds []machine.Hold
-		holds, found = s.Holds(saleID, state, after, limit)
-		for _, h := range holds {
-			page = append(page, holdOf(h))
+		for more := true; more; {
+			var holds []machine.Hold
+			holds, after, found = s.Holds(saleID, state, after, limit-len(page))
+			for _, h := range holds {
+				page = append(page, holdOf(h))
+			}
+			more = found && after != 0 && len(page) < limit
 		}
 	})
 	if err == nil && !found {

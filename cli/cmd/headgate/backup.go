@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headgate.example/cli"
 	"headgate.example/counter"
 	"headgate.example/counter/backup"
 	"headgate.example/counter/client"
@@ -78,8 +79,9 @@ func (p *program) restoreCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore --in FILE --data-dir DIR",
 		Short: "Make an empty folder a shard's data folder again, from a backup",
-		Long: "Make an empty folder a shard's data folder again, offline. With --config, which may be the counter's\n" +
-			"own section of it, name, number and voters must be the backup's; the other voters start on empty folders.\n\n" +
+		Long: "Make an empty folder a shard's data folder again, offline. --config names the config that the counter\n" +
+			"will run with, its own file or one with a counter section: name and number of the shard must be the backup's.\n" +
+			"With several voters it is done for one of them, while the others run on empty folders.\n\n" +
 			"What the shard decided after the backup is not in it. So later order ids begin an hour ahead of the clock\n" +
 			"and above --id-floor, and every sale stands still until SALE.RESTORE has rebuilt it from the ledger.\n" +
 			"With --complete, which says that the shard decided nothing after the backup, sales are only paused.",
@@ -92,11 +94,10 @@ func (p *program) restoreCommand() *cobra.Command {
 			o := backup.RestoreOptions{Counter: counter.DefaultConfig(), Complete: complete, Now: time.Now(), Log: slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 			o.Counter.Shard, o.Counter.RaftListen = counter.ShardConfig{}, ""
 			if p.configFile != "" {
-				cfg, err := p.load()
-				if err != nil {
-					return err
+				var err error
+				if o.Counter, err = cli.LoadCounterConfig(p.configFile); err != nil {
+					return &exitError{exitUsage, err}
 				}
-				o.Counter = cfg.Counter
 			}
 			o.Counter.DataDir = dir
 			if floor != "" {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -16,6 +17,10 @@ import (
 )
 
 func main() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		// One thread is in fsync most of the time, and keeps its processor until the runtime notices.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
 	args := os.Args[1:]
 	open := serve
 	if i := slices.IndexFunc(args, isBootstrap); i >= 0 {

@@ -89,7 +89,7 @@ func (f *formation) limit(share float64) error {
 // stop ends the processes, and then the groups that they were in.
 func (f *formation) stop() (err error) {
 	for _, c := range f.procs {
-		c.kill()
+		c.Kill()
 	}
 	for _, q := range f.quotas {
 		err = errors.Join(err, q.close())

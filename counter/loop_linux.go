@@ -32,7 +32,6 @@ type loop struct {
 	events  [128]syscall.EpollEvent
 	ready   int
 	members []*member // by descriptor
-	count   int       // of members
 	scratch [4096]byte
 	now     time.Time // of this round
 	swept   time.Time
@@ -151,6 +150,7 @@ func (l *loop) run() {
 	if err != nil {
 		panic(err) // it is open
 	}
+	l.now = time.Now()
 	sweeper := time.AfterFunc(sweepEvery, func() {
 		l.mu.Lock()
 		l.wakeLocked()
@@ -293,7 +293,6 @@ func (l *loop) enter(m *member) {
 		l.members = append(l.members, make([]*member, fd+64-len(l.members))...)
 	}
 	l.members[fd] = m
-	l.count++
 	const edges = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | 1<<31 // EPOLLET, which is a negative constant in syscall
 	event := syscall.EpollEvent{Events: edges, Fd: int32(fd)}
 	if err := syscall.EpollCtl(l.epfd, syscall.EPOLL_CTL_ADD, fd, &event); err != nil {
@@ -314,13 +313,12 @@ func (l *loop) guard(m *member) {
 // fate answers what waited for the log.
 func (l *loop) fate(m *member) {
 	defer l.guard(m)
-	if err := m.call.Err(); m.awaits(err) {
+	err := m.call.Err()
+	if m.awaits(err) {
 		l.lend(m, func() { m.answer(err) })
 		return
-	} else {
-		m.answer(err)
 	}
-	if l.deliver(m) {
+	if m.answer(err); l.deliver(m) {
 		l.step(m)
 	}
 }
@@ -333,9 +331,12 @@ func (l *loop) step(m *member) {
 		return
 	}
 	if len(m.sock.unsent) > 0 {
-		if err := m.sock.send(); err != nil || len(m.sock.unsent) > 0 {
-			l.undelivered(m, err)
+		if err := m.sock.send(); err != nil {
+			l.end(m)
 			return
+		}
+		if len(m.sock.unsent) > 0 {
+			return // until its client has taken more
 		}
 	}
 	for round := 0; ; round++ {
@@ -406,22 +407,15 @@ func (l *loop) rest(m *member) {
 	}
 }
 
-// deliver writes the replies; false when they could not all be written.
+// deliver writes the replies; false when they could not all be written: then the member stays parked until its
+// client has taken more, or is closed.
 func (l *loop) deliver(m *member) bool {
-	err := m.out.Flush()
-	if err == nil && len(m.sock.unsent) == 0 {
-		return true
-	}
-	m.until = l.now.Add(l.srv.cfg.Limits.WriteTimeout)
-	l.undelivered(m, err)
-	return false
-}
-
-// undelivered parks a member until its client has taken more, unless it is gone.
-func (l *loop) undelivered(m *member, err error) {
-	if err != nil {
+	if err := m.out.Flush(); err != nil {
 		l.end(m)
+		return false
 	}
+	m.until = l.now.Add(l.srv.cfg.Limits.WriteTimeout) // for what is unsent
+	return len(m.sock.unsent) == 0
 }
 
 // unstick carries out the request that has to wait, for a goroutine that may.
@@ -485,7 +479,6 @@ func (l *loop) end(m *member) {
 	m.place = gone
 	if l.members[m.sock.fd] == m {
 		l.members[m.sock.fd] = nil
-		l.count--
 	}
 	m.sock.close()
 	l.srv.left(m)

@@ -18,7 +18,7 @@ func TestBackendsRestartInTurn(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = book.Close() })
 	m := &market{edge: fleet.Edge, cli: fleet.CLI, ledger: book}
-	m.must(t, "sale", "create", "turn", "--title", "Turn", "--stock", "50000", "--limit", "1", "--price", "100", "--open")
+	m.must(t, "sale", "create", "turn", "--title", "Turn", "--stock", "50000", "--limit", "1", "--price", "100", "--hold-for", "5s", "--open")
 	buyers := m.buyers(t, 30_000, "t")
 	n := 0
 	waitFor(t, 20*time.Second, "the edge knows of the sale", func() bool {

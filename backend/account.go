@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"headgate.example/backend/revocations"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/problem"
 	"headgate.example/lib/store"
@@ -52,6 +53,7 @@ type revoker interface {
 type accounts struct {
 	store     *store.Store
 	counter   revoker
+	voided    *revocations.Keeper
 	log       *slog.Logger
 	passwords *auth.Passwords
 	signer    *auth.Signer

@@ -14,6 +14,7 @@ import (
 
 	"headgate.example/backend/agreement"
 	"headgate.example/backend/audit"
+	"headgate.example/backend/revocations"
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
@@ -25,6 +26,13 @@ import (
 
 // pushEvery is how often ledger and counter are compared.
 const pushEvery = time.Second
+
+// How long a sign-out everywhere is remembered: as long as any token lives that is signed with the
+// configured lifetime, and a week at least, for tokens that somebody else signs.
+const (
+	keepRevocations = 7 * 24 * time.Hour
+	clockMargin     = time.Hour
+)
 
 // Counter is what the backend needs of the counter's client.
 type Counter interface {
@@ -65,6 +73,7 @@ type Server struct {
 	hops    *auth.Keyring
 
 	accounts *accounts
+	voided   *revocations.Keeper
 	book     *saleBook
 	waiters  *waiters
 	pusher   *agreement.Pusher
@@ -123,7 +132,8 @@ func (s *Server) open(ctx context.Context, rt *service.Runtime) error {
 	}
 	s.metrics = newFigures(rt.Metrics)
 	s.intake = &intake{queue: s.queue, now: s.now}
-	s.accounts = &accounts{store: s.store, counter: s.counter, log: s.log, passwords: auth.NewPasswords(cfg.Accounts.Hashes), signer: signer, config: cfg.Accounts, now: s.now}
+	s.voided = revocations.New(s.counter, max(keepRevocations, cfg.Tokens.Lifetime)+clockMargin, s.log)
+	s.accounts = &accounts{store: s.store, counter: s.counter, voided: s.voided, log: s.log, passwords: auth.NewPasswords(cfg.Accounts.Hashes), signer: signer, config: cfg.Accounts, now: s.now}
 	s.book = &saleBook{ledger: s.store, counter: s.counter, refresh: cfg.Sales.Refresh, now: s.now, log: s.log}
 	s.waiters = newWaiters(s.store, s.counter, cfg.Limits.Waiters, s.log)
 	s.pusher = agreement.New(s.store, s.counter, s.log)
@@ -188,6 +198,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.pusher.Run(parts, pushEvery) })
 	running.Go(func() { s.waiters.run(parts) })
+	running.Go(func() { s.voided.Run(parts) })
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
 	s.log.Info("backend serves", "addr", s.Addr())

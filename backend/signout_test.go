@@ -1,11 +1,14 @@
 package backend_test
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
+	"headgate.example/backend/revocations"
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
+	"headgate.example/lib/service/servicetest"
 )
 
 // revokedBefore gives what the counter says of a user's tokens; 0: nothing.
@@ -61,6 +64,25 @@ func TestSignOutEverywhere(t *testing.T) {
 	}
 	s.counter.Fail(client.ErrUnavailable)
 	s.call(alice, "POST", "/api/logout/everywhere", nil).want(503, "unavailable")
+}
+
+// Accounts by the thousand cannot take the places that operators' bans need.
+func TestSignOutsLeaveRoomForBans(t *testing.T) {
+	s := newShop(t)
+	s.stop()
+	for i := range revocations.Room {
+		if err := s.counter.Revoke(t.Context(), "u"+strconv.Itoa(i), time.Now().UnixMilli()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.start()
+	servicetest.Eventually(t, 10*time.Second, "buyers are refused", func() bool {
+		return s.call(alice, "POST", "/api/logout/everywhere", nil).Code == "overloaded"
+	})
+	s.call(nobody, "POST", "/api/register", account("alice", "correct horse")).want(201, "")
+	s.call(alice, "POST", "/api/password", map[string]string{"old_password": "correct horse", "new_password": "battery staple"}).want(503, "overloaded")
+	s.call(root, "POST", "/api/admin/bans", map[string]any{"kind": "user", "value": "u1"}).want(201, "")
+	s.call(root, "POST", "/api/admin/users/a5/revoke", nil).want(200, "")
 }
 
 func TestPasswordChange(t *testing.T) {

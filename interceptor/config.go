@@ -49,7 +49,8 @@ type Config struct {
 	Limits Limits           `yaml:"limits"`
 	// Strikes are the rules by which refused behaviour leads to timed bans. Default: strikes.DefaultRules.
 	Strikes strikes.Rules `yaml:"strikes"`
-	// TrustedProxies are addresses or CIDRs whose X-Forwarded-For is believed. Default: none.
+	// TrustedProxies are addresses or CIDRs whose X-Forwarded-For, X-Forwarded-Proto and X-Request-Id are
+	// believed. Default: none.
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	// PollInterval is the time between two fetches of sale state and rules. Default 200ms, so that a
 	// change is seen within 250ms, the answer's way included. The rules are asked for once before
@@ -80,12 +81,12 @@ type Stage struct {
 
 // Listener are the bounds of the HTTP listener.
 type Listener struct {
-	// ReadTimeout bounds reading one request. Default 5s.
+	// ReadTimeout bounds reading one request, from its first byte. Default 5s.
 	ReadTimeout time.Duration `yaml:"read_timeout"`
-	// WriteTimeout bounds writing one response. Default 10s.
+	// WriteTimeout bounds writing one response; it may take effect as much again later. Default 10s.
 	WriteTimeout time.Duration `yaml:"write_timeout"`
-	// IdleTimeout closes connections without a request; longer than that of the proxy in front
-	// (nginx: 60s). Default 75s.
+	// IdleTimeout closes connections without a request, a quarter of it later at most; longer than that of
+	// the proxy in front (nginx: 60s). Default 75s.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
 	// HeaderBytes bounds the header of a request; more is answered 431. Default 8192.
 	HeaderBytes int `yaml:"header_bytes"`

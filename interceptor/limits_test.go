@@ -190,6 +190,7 @@ func TestQueueLetsWaitInOrderAndRefusesTheRest(t *testing.T) {
 // A client who hangs up while he waits frees his place, and nothing is done for him.
 func TestQueueForgetsClientsWhoHangUp(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
+		c.Service.DrainFor = 40 * time.Second
 		changeRoute(c, "sales", func(r *Route) { r.Queue = &QueueRule{Rate: 0.01, Length: 1, MaxWait: 30 * time.Second} })
 	})
 	if a := e.send("GET", "/api/sales", ""); a.status != 200 {

@@ -154,6 +154,9 @@ func (s *Server) hopAway(x *exchange, place *peers.Place) (ended bool) {
 	there, section, reply, err := s.peers.Hop(*place, x.key, x.frame, time.Now().Add(allowed+hopMargin))
 	*place, x.section = there, section
 	defer reply.Release()
+	if cap(x.frame) > 1<<16 {
+		x.frame = nil // a large body
+	}
 	if err == nil && there.Kind == peers.Here {
 		s.figures.hops.owned.Inc()
 		return false

@@ -127,6 +127,14 @@ func (s *Server) registerRing() {
 	if s.peers.Alone() {
 		return
 	}
+	s.rt.Health.Register("ring", service.Required, func(context.Context) error {
+		select {
+		case <-s.peers.Settled():
+			return nil
+		default:
+			return errors.New("has not heard from its peers yet")
+		}
+	})
 	s.rt.Health.Register("peers", service.Degraded, func(context.Context) error {
 		report := s.peers.Report()
 		for i := range report.Members {

@@ -312,3 +312,21 @@ func TestDifferentConfigsShow(t *testing.T) {
 		t.Error("nodes with different configs agree")
 	}
 }
+
+// An edge that dies takes nobody with it: what was under way is answered truthfully, and then others serve.
+func TestTheRingGoesOnWithoutAnEdge(t *testing.T) {
+	edges := newEdges(t, 2, func(c *Config) { c.Sharding.CarefulFor = time.Millisecond })
+	one, two := edges[0], edges[1]
+	token := "Bearer " + one.token(userOf(t, two))
+	two.server.stopPeers()
+	servicetest.Eventually(t, 10*time.Second, "the user is served", func() bool {
+		a := one.send("GET", "/api/orders", "", "Authorization", token)
+		if a.status != 200 && (a.status != 503 || a.body.Code != "unavailable" || a.header.Get("Retry-After") == "") {
+			t.Errorf("%d %s", a.status, a.text)
+		}
+		return a.status == 200 && one.server.peers.Deaths.Load() == 1
+	})
+	if report := one.rt.Health.Check(t.Context()); !report.Ready() || !report.Degraded() {
+		t.Error("a dead peer degrades a node, and does not make it unready")
+	}
+}

@@ -3,8 +3,11 @@
 package measure
 
 import (
+	"context"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +19,38 @@ func TestMedian(t *testing.T) {
 	}
 	if got := Median([]float64{4, 1, 3, 2}); got != 2.5 {
 		t.Errorf("of four: %v", got)
+	}
+}
+
+func TestSuitesAreChosenAndCleanUp(t *testing.T) {
+	in := t.TempDir()
+	var ran []string
+	suite := func(name string, err error) Suite {
+		return Suite{name, func(_ context.Context, dir string) error {
+			ran = append(ran, name)
+			return errors.Join(err, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+		}}
+	}
+	broken := errors.New("broken")
+	all := []Suite{suite("a", nil), suite("b", broken), suite("c", nil)}
+	if _, err := Choose(all, "a,x"); err == nil {
+		t.Error("a suite that there is not is chosen")
+	}
+	chosen, err := Choose(all, "c,a")
+	if err != nil || Names(chosen) != "c,a" {
+		t.Fatalf("%s, %v", Names(chosen), err)
+	}
+	if err := Run(t.Context(), chosen, in, "bench"); err != nil {
+		t.Error(err)
+	}
+	if every, err := Choose(all, ""); err != nil || !errors.Is(Run(t.Context(), every, in, "bench"), broken) {
+		t.Errorf("a suite that fails is passed over: %v", err)
+	}
+	if got := strings.Join(ran, ","); got != "c,a,a,b" {
+		t.Errorf("ran %s", got)
+	}
+	if left, err := os.ReadDir(in); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -96,6 +97,7 @@ type cluster struct {
 	nodes map[string]*node
 	keys  userkey.Hasher
 	log   *slog.Logger
+	away  string // owner_away; "": the default
 }
 
 func newCluster(t testing.TB, names ...string) *cluster {
@@ -123,6 +125,7 @@ func (c *cluster) start(name string) *node {
 	})
 	cfg := DefaultConfig()
 	cfg.PingInterval = 50 * time.Millisecond
+	cfg.OwnerAway = cmp.Or(c.away, cfg.OwnerAway)
 	n := &node{t: c.t, cluster: c, counts: &counts{used: map[uint64]int64{}}, listener: l}
 	keys := testKeys(c.t)
 	n.Set = New(Options{Self: name, Peers: c.peers, Config: cfg, Careful: 100 * time.Millisecond, Keys: func() *auth.Keyring { return keys }, Clock: time.Now,

@@ -278,3 +278,41 @@ func TestPlacesAreFoundWithoutGarbage(t *testing.T) {
 		t.Errorf("%v allocations", got)
 	}
 }
+
+// An owner without links that the ring still names: the request waits for the ring to go on, or is refused at
+// once.
+func TestOwnerAway(t *testing.T) {
+	for _, policy := range []string{OwnerAwayLocal, OwnerAwayRefuse} {
+		c := newCluster(t, "edge-1", "edge-2")
+		c.away = policy
+		c.startAll()
+		one := c.nodes["edge-1"]
+		key := c.keys.User(c.userOf("edge-2"))
+		place, _ := one.Enter(key)
+		two := place.Owner
+		links := *two.links.Swap(nil)
+		type outcome struct {
+			place Place
+			err   error
+		}
+		ended := make(chan outcome, 1)
+		go func() {
+			place, section, reply, err := one.Hop(place, key, make([]byte, HopHead+8), time.Now().Add(time.Second))
+			section.Leave()
+			reply.Release()
+			ended <- outcome{place, err}
+		}()
+		if policy == OwnerAwayRefuse {
+			if got := <-ended; !errors.Is(got.err, ErrNotSent) {
+				t.Errorf("%s: %+v", policy, got)
+			}
+		}
+		two.links.Store(&links)
+		two.lost(nil, errors.New("a test's death")) // as the next health check finds
+		if policy == OwnerAwayLocal {
+			if got := <-ended; got.err != nil {
+				t.Errorf("%s: %+v", policy, got)
+			}
+		}
+	}
+}

@@ -105,6 +105,7 @@ func (u *Upstream) noteCheck(b *backend, r checkResult) bool {
 			u.wake(Lane(l))
 		}
 	}
+	u.settle()
 	switch log := u.options.Log; {
 	case b.down && !down:
 		log.Warn("an address does not answer its health checks and is left alone", "upstream", u.name, "address", b.address, "error", r.err)

@@ -46,6 +46,9 @@ type Admission struct {
 // Admit says whether a new order can be sent. Nothing is kept back for it but a probe's place. It does
 // not allocate. With Busy and Away comes how long this is known to last, 0 when it is not.
 func (u *Upstream) Admit() (Admission, Verdict, time.Duration) {
+	if u.calm.Load() {
+		return Admission{given: true}, Admitted, 0
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	c := chosen{lane: Orders}
@@ -68,6 +71,19 @@ func (u *Upstream) Admit() (Admission, Verdict, time.Duration) {
 
 // Given reports whether it is one that Admit gave.
 func (a *Admission) Given() bool { return a.given }
+
+// settle finds out, under the mutex, whether admissions can be given without looking at the addresses,
+// as nearly always: each is well and has room. That does not change with time alone, but only when a
+// request is given a place (take sees to it) or ends, when a check does, or with the config.
+func (u *Upstream) settle() {
+	now, limit := u.options.Now(), u.connections(Orders)
+	calm := len(u.backends) > 0 && len(u.lanes[Orders].waiting) == 0 && (u.cfg.MaxInFlight == 0 || u.lanes[Orders].inFlight < u.cfg.MaxInFlight)
+	for _, b := range u.backends {
+		state, _ := b.standingOf(Orders, now, false)
+		calm = calm && state == well && b.lanes[Orders].inFlight < limit
+	}
+	u.calm.Store(calm)
+}
 
 // End gives a probe's place back when the order was not sent after all. It may be called for every
 // admission, and again.
@@ -217,6 +233,9 @@ func (u *Upstream) take(b *backend, lane Lane, probe bool) permit {
 	l.inFlight++
 	u.lanes[lane].inFlight++
 	l.probing = l.probing || probe
+	if lane == Orders && (l.inFlight >= u.cfg.MaxConnections || u.cfg.MaxInFlight > 0 && u.lanes[lane].inFlight >= u.cfg.MaxInFlight) {
+		u.calm.Store(false)
+	}
 	p := permit{backend: b, client: l.client, host: u.cfg.Host, probe: probe}
 	if p.host == "" {
 		p.host = b.address
@@ -254,6 +273,9 @@ func (u *Upstream) finish(p permit, lane Lane, o outcome, retryAfter time.Durati
 		u.options.Log.Info("an address answers again", "upstream", u.name, "address", b.address)
 	}
 	u.wake(lane)
+	if o != outcomeOK || !u.calm.Load() {
+		u.settle()
+	}
 }
 
 // verdict is what a breaker is told.

@@ -180,6 +180,37 @@ func TestAnAddressThatCannotBeConnectedToIsLeftAlone(t *testing.T) {
 	})
 }
 
+// Many connects fail at the same moment when a shop dies: that is one reason to leave it alone, not many.
+func TestConnectsThatFailTogetherEjectOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := pool(t, 1, nil)
+		var under []permit
+		for range 20 {
+			under = append(under, u.mustPlace(t, Orders))
+		}
+		for _, p := range under {
+			u.finish(p, Orders, outcomeNotConnected, 0)
+			time.Sleep(time.Millisecond)
+		}
+		u.refused(t, Away, 900*time.Millisecond, 1200*time.Millisecond)
+		if n := u.backends[0].figures.ejections.Get(); n != 1 {
+			t.Errorf("ejected %d times, want once", n)
+		}
+	})
+}
+
+// Requests that hang do not make those that failed look rare.
+func TestTheBreakerCountsWhatHasEnded(t *testing.T) {
+	u := pool(t, 1, nil)
+	for range 100 {
+		u.mustPlace(t, Orders)
+	}
+	u.run(t, Orders, outcomeFailed, 10)
+	if _, verdict, _ := u.Admit(); verdict != Away {
+		t.Error("ten of ten failed, and it is closed")
+	}
+}
+
 func TestTheBreakerOpensAndIsProbedOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := pool(t, 1, nil)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -52,6 +53,8 @@ type Upstream struct {
 	name    string
 	options Options
 	seconds [laneCount]*metrics.PrometheusHistogram
+
+	calm atomic.Bool // every address is well and has room for orders: see settle
 
 	mu       sync.Mutex
 	cfg      Config
@@ -105,6 +108,7 @@ func (u *Upstream) apply(cfg Config) {
 	for l := range u.lanes {
 		u.wake(Lane(l))
 	}
+	u.settle()
 	u.mu.Unlock()
 	for _, b := range came {
 		u.gauges(b)

@@ -23,10 +23,10 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
+
+	"headgate.example/apptest/measure"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -49,7 +49,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.counter, "counter", "bin/counter", "the counter's program")
 	flags.StringVar(&o.dir, "dir", "", "a folder on the disk to be measured (default: the system's folder for temporary files)")
-	flags.StringVar(&o.only, "only", "", "comma-separated suites, of: "+strings.Join(suiteNames(), ","))
+	flags.StringVar(&o.only, "only", "", "comma-separated suites, of: "+measure.Names(suites(&o, nil, nil)))
 	flags.IntVar(&o.pairs, "pairs", 7, "alternating pairs of runs for each figure")
 	flags.DurationVar(&o.run, "run", time.Second, "about how long each run takes")
 	flags.IntVar(&o.holds, "holds", 1_000_000, "holds for the figures of memory and recovery")
@@ -70,29 +70,21 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// suite measures some figures. The folder it is given is its own.
-type suite struct {
-	name    string
-	measure func(context.Context, *bench) error
-}
-
-func suites() []suite {
-	return []suite{
-		{"refuse", refuse},
-		{"durable", durable},
-		{"replicated", replicated},
-		{"memory", memory},
-		{"failover", failover},
-		{"shards", shards},
+// suites are all there are, run with these options.
+func suites(o *options, stdout, stderr io.Writer) []measure.Suite {
+	var list []measure.Suite
+	add := func(name string, suite func(context.Context, *bench) error) {
+		list = append(list, measure.Suite{Name: name, Measure: func(ctx context.Context, dir string) error {
+			return suite(ctx, &bench{options: o, dir: dir, stdout: stdout, stderr: stderr})
+		}})
 	}
-}
-
-func suiteNames() []string {
-	var names []string
-	for _, s := range suites() {
-		names = append(names, s.name)
-	}
-	return names
+	add("refuse", refuse)
+	add("durable", durable)
+	add("replicated", replicated)
+	add("memory", memory)
+	add("failover", failover)
+	add("shards", shards)
+	return list
 }
 
 // bench is what the suites share.
@@ -108,7 +100,7 @@ func (b *bench) figure(name, format string, args ...any) {
 	fmt.Fprintf(b.stdout, "counter.%s: %s\n", name, fmt.Sprintf(format, args...)) //nolint:errcheck // a closed pipe ends the program, see run
 }
 
-func runSuites(ctx context.Context, o *options, stdout, stderr io.Writer) (err error) {
+func (o *options) check() error {
 	for _, program := range []string{o.counter, "redis-server", "redis-benchmark"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%w (make bin/counter builds the counter; Redis comes with the package redis)", err)
@@ -117,34 +109,16 @@ func runSuites(ctx context.Context, o *options, stdout, stderr io.Writer) (err e
 	if o.pairs < 1 || o.run < 10*time.Millisecond || o.holds < 1000 || o.kills < 1 {
 		return errors.New("want at least 1 pair, 10ms a run, 1000 holds, 1 kill")
 	}
-	wanted := suiteNames()
-	if o.only != "" {
-		wanted = strings.Split(o.only, ",")
-	}
-	for _, name := range wanted {
-		if !slices.Contains(suiteNames(), name) {
-			return fmt.Errorf("-only: there is no suite %q", name)
-		}
-	}
-	dir, err := os.MkdirTemp(o.dir, "counterbench-")
-	if err != nil {
+	return nil
+}
+
+func runSuites(ctx context.Context, o *options, stdout, stderr io.Writer) error {
+	if err := o.check(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	for _, s := range suites() {
-		if !slices.Contains(wanted, s.name) {
-			continue
-		}
-		b := &bench{options: o, stdout: stdout, stderr: stderr}
-		if b.dir, err = os.MkdirTemp(dir, s.name+"-"); err != nil {
-			return err
-		}
-		if err := s.measure(ctx, b); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
-		if err := os.RemoveAll(b.dir); err != nil {
-			return err
-		}
+	chosen, err := measure.Choose(suites(o, stdout, stderr), o.only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
 	}
-	return nil
+	return measure.Run(ctx, chosen, o.dir, "counterbench")
 }

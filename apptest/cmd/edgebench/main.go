@@ -21,10 +21,10 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
+
+	"headgate.example/apptest/measure"
 )
 
 func main() {
@@ -52,7 +52,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.interceptor, "interceptor", "bin/interceptor", "the interceptor's program")
 	flags.StringVar(&o.counter, "counter", "bin/counter", "the counter's program")
-	flags.StringVar(&o.only, "only", "", "comma-separated suites, of: "+strings.Join(suiteNames(), ","))
+	flags.StringVar(&o.only, "only", "", "comma-separated suites, of: "+measure.Names(suites(&o, nil, nil)))
 	flags.IntVar(&o.rounds, "rounds", 7, "rounds for each figure; in each, every server is measured once")
 	flags.DurationVar(&o.run, "run", 2*time.Second, "how long each run takes, in whole seconds")
 	flags.IntVar(&o.connections, "connections", 64, "connections of the load")
@@ -80,19 +80,7 @@ func (o *options) check() error {
 	if o.rounds < 1 || o.run < time.Second || o.run%time.Second != 0 || o.connections < 2 {
 		return errors.New("want at least 1 round, whole seconds a run, 2 connections")
 	}
-	for _, name := range o.wanted() {
-		if !slices.Contains(suiteNames(), name) {
-			return fmt.Errorf("-only: there is no suite %q", name)
-		}
-	}
 	return nil
-}
-
-func (o *options) wanted() []string {
-	if o.only == "" {
-		return suiteNames()
-	}
-	return strings.Split(o.only, ",")
 }
 
 // bench is what the suites share.
@@ -108,26 +96,13 @@ func (b *bench) figure(name, format string, args ...any) {
 	fmt.Fprintf(b.stdout, "edge.%s: %s\n", name, fmt.Sprintf(format, args...)) //nolint:errcheck // a closed pipe ends the program soon enough
 }
 
-func runSuites(ctx context.Context, o *options, stdout, stderr io.Writer) (err error) {
+func runSuites(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "edgebench-")
+	chosen, err := measure.Choose(suites(o, stdout, stderr), o.only)
 	if err != nil {
-		return err
+		return fmt.Errorf("-only: %w", err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	for _, s := range suites() {
-		if !slices.Contains(o.wanted(), s.name) {
-			continue
-		}
-		b := &bench{options: o, stdout: stdout, stderr: stderr}
-		if b.dir, err = os.MkdirTemp(dir, s.name+"-"); err != nil {
-			return err
-		}
-		if err := s.measure(ctx, b); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
-	}
-	return nil
+	return measure.Run(ctx, chosen, "", "edgebench")
 }

@@ -5,32 +5,24 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 
+	"headgate.example/apptest/measure"
 	"headgate.example/apptest/signer"
 )
 
-// suite measures some figures. The folder it is given is its own.
-type suite struct {
-	name    string
-	measure func(context.Context, *bench) error
-}
-
-func suites() []suite {
-	return []suite{
-		{"refuse", refuse},
-		{"soldout", soldOut},
-		{"newtoken", newToken},
-		{"forward", forward},
-		{"hop", hop},
+// suites are all there are, run with these options.
+func suites(o *options, stdout, stderr io.Writer) []measure.Suite {
+	var list []measure.Suite
+	for _, s := range []struct {
+		name    string
+		measure func(context.Context, *bench) error
+	}{{"refuse", refuse}, {"soldout", soldOut}, {"newtoken", newToken}, {"forward", forward}, {"hop", hop}} {
+		list = append(list, measure.Suite{Name: s.name, Measure: func(ctx context.Context, dir string) error {
+			return s.measure(ctx, &bench{options: o, dir: dir, stdout: stdout, stderr: stderr})
+		}})
 	}
-}
-
-func suiteNames() []string {
-	var names []string
-	for _, s := range suites() {
-		names = append(names, s.name)
-	}
-	return names
+	return list
 }
 
 // knownUsers press again and again where tokens are known.

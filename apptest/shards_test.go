@@ -257,7 +257,10 @@ func TestStockChangesOverShards(t *testing.T) {
 	// Edge and shards may believe for a moment that all is gone. It ends by itself, for buyers of each shard.
 	for _, buyer := range []crowd.Buyer{first[18], second[3]} {
 		eventually(t, 10*time.Second, func() bool {
-			report, err := crowd.Run(t.Context(), crowd.Plan{Base: m.edge, Sale: "stock", Connections: 1, Rounds: 20, Pause: time.Second}, []crowd.Buyer{buyer})
+			report, err := crowd.Run(t.Context(), crowd.Plan{Base: m.edge, Sale: "stock", Connections: 2, Rounds: 20, Pause: time.Second}, []crowd.Buyer{buyer})
+			if err != nil {
+				t.Fatal(err)
+			}
 			return err == nil && report.Counts()["202"] == 1
 		})
 	}

@@ -4,5 +4,6 @@
 // with plain SQL, beside the programs' own audit.
 //
 // Its packages are the tools: programs starts and ends processes, crowd presses buttons, ledger reads
-// the database, services (and cmd/services) starts private brokers and databases.
+// the database, services (and cmd/services) starts private brokers and databases, measure is what the
+// benchmark programs (cmd/edgebench, cmd/counterbench) share.
 package apptest

@@ -66,7 +66,7 @@ func (s *shopper) do(ctx context.Context, method, url string) (status int, text 
 // while people buy and look at their orders: no request fails.
 func TestEdgesRestartBehindNginx(t *testing.T) {
 	nginx := need(t, "HEADGATE_TEST_NGINX")
-	cluster := edges.New(t, edges.Spec{Bin: bin, Edges: 3, Grace: 1500 * time.Millisecond,
+	cluster := edges.New(t, edges.Spec{Bin: bin, Edges: 3, Grace: 2500 * time.Millisecond,
 		Limits: "{user_interval: {mode: off}, user_bucket: {rate: 1000, burst: 1000}}"})
 	for _, e := range cluster.Edges {
 		e.Start()

@@ -139,6 +139,8 @@ var (
 	headerCode         = []byte(problem.HeaderCode)
 	headerRequestID    = []byte(auth.HeaderRequestID)
 	headerRetryAfter   = []byte("Retry-After")
+	headerQuota        = []byte("Ratelimit")
+	headerQuotaPolicy  = []byte("Ratelimit-Policy")
 	noStore            = []byte("no-store")
 )
 

@@ -181,7 +181,11 @@ func (x *exchange) writeQuotas() {
 		}
 		buf = append(buf, q.limit.policy...)
 	}
-	h.AddBytesV("Ratelimit-Policy", buf)
+	add := h.AddBytesKV
+	if x.refusal != nil && x.owner == nil { // nobody else has said anything
+		add = h.SetCanonical
+	}
+	add(headerQuotaPolicy, buf)
 	buf = buf[:0]
 	for i, q := range x.quotas[:x.quotaCount] {
 		if i > 0 {
@@ -192,6 +196,6 @@ func (x *exchange) writeQuotas() {
 		buf = append(buf, ";t="...)
 		buf = strconv.AppendInt(buf, seconds(q.limit.rate.UntilFull(q.left)), 10)
 	}
-	h.AddBytesV("Ratelimit", buf)
+	add(headerQuota, buf)
 	x.buf = buf
 }

@@ -39,10 +39,12 @@ func (s *Set) Serve(conn net.Conn, c Consent) {
 	s.mu.Unlock()
 }
 
-// silentInbounds closes links on which nothing came for too long, with the lock held: pings do, four times
-// in that time.
+// maxSilence is in ping intervals. It only tidies up: whoever opened a link finds out by himself, and sooner.
+const maxSilence = 60
+
+// silentInbounds closes links on which nothing came for too long, with the lock held.
 func (s *Set) silentInbounds(now time.Time) {
-	limit := now.Add(-(missesToDie + 1) * max(s.cfg.PingInterval, 100*time.Millisecond)).UnixNano()
+	limit := now.Add(-maxSilence * s.cfg.PingInterval).UnixNano()
 	for in := range s.inbounds {
 		if in.heard.Load() < limit {
 			in.fail(fmt.Errorf("nothing came from %s", in.from.name))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -61,7 +62,8 @@ type link struct {
 	reader recordReader
 	slots  []slot
 	free   []uint32
-	most   int // slots at most
+	most   int          // slots at most
+	heard  atomic.Int64 // when a record came, unix ns
 
 	pong func(status []byte)
 }
@@ -155,6 +157,7 @@ func (l *link) read() error {
 		if err != nil {
 			return err
 		}
+		l.heard.Store(time.Now().UnixNano())
 		for len(frames) > 0 {
 			var f frame
 			if f, frames, err = cutFrame(frames); err != nil {

@@ -17,7 +17,7 @@ const (
 	probeEvery = 20 * time.Millisecond
 )
 
-// member is one other edge. Its fields below links are guarded by Set.mu.
+// member is one other edge. Its fields from tried on are guarded by Set.mu.
 type member struct {
 	set     *Set
 	name    string
@@ -25,6 +25,9 @@ type member struct {
 	wake    chan struct{}            // asks for a ping at once
 	links   atomic.Pointer[[]*link]  // nil: not connected
 	status  atomic.Pointer[peerWord] // what it said last
+
+	counted time.Time // by misses, which only run calls, as the next
+	missed  int
 
 	tried    bool // connecting was tried at least once
 	alive    bool
@@ -126,13 +129,13 @@ func (m *member) check(ctx context.Context) time.Duration {
 		}
 	}
 	now := m.set.clock()
-	m.set.mu.Lock()
-	silent, alive := now.Sub(m.heard), m.alive
-	m.set.mu.Unlock()
-	if silent > missesToDie*m.set.cfg.PingInterval {
-		m.lost(nil, fmt.Errorf("no answer for %s", silent.Round(time.Millisecond)))
+	if m.misses(*links, now) >= missesToDie {
+		m.lost(nil, fmt.Errorf("no answer to %d pings", missesToDie))
 		return probeEvery
 	}
+	m.set.mu.Lock()
+	alive := m.alive
+	m.set.mu.Unlock()
 	text := m.set.word().append(nil)
 	for _, l := range *links {
 		l.expire(now)
@@ -142,6 +145,25 @@ func (m *member) check(ctx context.Context) time.Duration {
 		return probeEvery
 	}
 	return m.set.cfg.PingInterval
+}
+
+// misses counts the ping intervals in a row in which nothing came from the member: a pong, or any answer, since
+// a pong may stand behind a long handover. It counts rather than measures: when this process itself stood
+// still, no time passed for the others either.
+func (m *member) misses(links []*link, now time.Time) int {
+	if now.Sub(m.counted) < m.set.cfg.PingInterval*9/10 {
+		return m.missed
+	}
+	heard := false
+	for _, l := range links {
+		at := l.heard.Load()
+		heard = heard || at != 0 && at >= m.counted.UnixNano()
+	}
+	if m.missed++; heard || m.counted.IsZero() {
+		m.missed = 0
+	}
+	m.counted = now
+	return m.missed
 }
 
 // connect opens all links.
@@ -160,6 +182,7 @@ func (m *member) connect(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	m.heard, m.answers, m.cause = s.clock(), 0, nil
+	m.counted, m.missed = m.heard, 0
 	m.status.Store(nil) // it may be a new process, which counts its words anew
 	m.draining = false
 	m.links.Store(&list)

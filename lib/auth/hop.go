@@ -32,7 +32,8 @@ var (
 // A signed hop can be replayed, exactly as it was, for as long as HopSkew allows (60 s at the very
 // most). Whoever can record hops can therefore repeat a request, but not change one; order taking is
 // idempotent by its ticket's order id, so that a repeated hop takes no second order. There is no cache
-// of nonces: it would have to hold a minute of peak traffic on each receiver.
+// of nonces: it would have to hold a minute of peak traffic on each receiver. (Between edges nothing can be
+// replayed: there a signed hop only opens a link, whose records are sealed and numbered.)
 type Hop struct {
 	Method string
 	Path   string // with the query, as sent

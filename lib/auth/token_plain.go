@@ -57,8 +57,12 @@ func (v *Verifier) verifyPlain(token string, now time.Time) (claims Claims, deci
 	}
 	switch {
 	case !key.macMatches(text[:last], token[last+1:]):
-		var sum [macBytes + 1]byte
-		if n, err := strictBase64.Decode(sum[:], text[last+1:]); err != nil || n != macBytes {
+		var sum [macBytes]byte
+		signature := text[last+1:]
+		if len(signature) != base64.RawURLEncoding.EncodedLen(macBytes) {
+			return Claims{}, false, nil
+		}
+		if _, err := strictBase64.Decode(sum[:], signature); err != nil {
 			return Claims{}, false, nil //nolint:nilerr // the parser says what is wrong
 		}
 		return Claims{}, true, ErrTokenSignature

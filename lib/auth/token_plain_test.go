@@ -76,7 +76,7 @@ func TestPlainTokensAreReadAsTheParserReadsThem(t *testing.T) {
 		if plain := agree(t, v, token, now); plain != c.plain {
 			t.Errorf("%s: read by hand: %v", c.text, plain)
 		}
-		for _, wrong := range []string{token[:len(token)-1], token + "A", token[:len(token)-2] + "__", strings.Replace(token, ".", ".A", 1), token[1:]} {
+		for _, wrong := range []string{token[:len(token)-1], token + "A", token[:len(token)-2] + "__", strings.Replace(token, ".", ".A", 1), token[1:], token + strings.Repeat("A", 100), token + token[len(token)-43:]} {
 			agree(t, v, wrong, now)
 		}
 	}
@@ -110,6 +110,7 @@ func FuzzPlainTokens(f *testing.F) {
 			agree(t, v, token, now)
 			broken := []byte(token)
 			broken[int(at)*len(broken)/256] += change
+			agree(t, v, token+string(broken[:int(change)*len(broken)/256]), now)
 			agree(t, v, string(broken), now)
 		}
 	})

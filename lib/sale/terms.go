@@ -210,10 +210,28 @@ func CheckKey(key string) error {
 }
 
 func checkPrintable(field, text string) error {
-	for i := range len(text) {
-		if text[i] <= ' ' || text[i] > '~' {
-			return fieldError(field, "may hold printable ASCII without spaces only")
-		}
+	if !printable(text) {
+		return fieldError(field, "may hold printable ASCII without spaces only")
 	}
 	return nil
+}
+
+// printable looks at eight characters at a time: it is asked of every user and key, more than once.
+func printable(text string) bool {
+	const every = 0x0101010101010101
+	for ; len(text) >= 8; text = text[8:] {
+		eight := uint64(text[0]) | uint64(text[1])<<8 | uint64(text[2])<<16 | uint64(text[3])<<24 |
+			uint64(text[4])<<32 | uint64(text[5])<<40 | uint64(text[6])<<48 | uint64(text[7])<<56
+		// The upper bit of a byte is set by 0x80 and more, by '~'+1 and more, and, as a borrow, below '!'. A borrow
+		// may set that of the next byte too, but then the text is refused already.
+		if (eight|(eight+(0x7f-'~')*every)|(eight-'!'*every))&(0x80*every) != 0 {
+			return false
+		}
+	}
+	for i := range len(text) {
+		if text[i] <= ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

@@ -93,9 +93,6 @@ func (s *Server) releaseHop(c *hopCall) {
 	s.hopCalls.Put(c)
 }
 
-// ownerHere reports whether this node owns the user as far as it knows, for stages before the owner's.
-func (x *exchange) ownerHere(s *Server) bool { return x.hop != nil || s.peers.Owns(x.key) }
-
 // checkOwner makes sure that the user's budgets are kept here, or lets the node that keeps them serve the
 // request, by one hop. One that has hopped is served here, unless the user was handed over meanwhile.
 func (s *Server) checkOwner(x *exchange) bool {
@@ -125,6 +122,9 @@ func (s *Server) checkOwner(x *exchange) bool {
 		s.figures.hops.owned.Inc()
 	}
 	x.since = place.Since
+	if x.isOrder() && !x.retry && !s.peers.Alone() {
+		x.retry = s.seen.Has(x.pressKey) // the mark may have come with the user since readOrderForm looked
+	}
 	if !place.Careful {
 		return false
 	}

@@ -277,7 +277,7 @@ func (s *Server) checkSaleState(x *exchange) bool {
 	case v.Code == "" || x.beside:
 		return false
 	case v.Code == problem.NotOpen && x.wall < v.Since: // nobody can have ordered yet
-	case !x.ownerHere(s) || s.mayHaveOrdered(x, v.Since): // only the owner knows whether the user has
+	case !s.peers.Owns(x.key) || s.mayHaveOrdered(x, v.Since): // only the owner knows whether the user has
 		return false
 	}
 	x.refuse(s, v.Code, "")
@@ -292,11 +292,17 @@ func (s *Server) checkSaleState(x *exchange) bool {
 // mayHaveOrdered reports whether the user may have an order in this sale without this node knowing: the
 // sale is older than what the node remembers, which forgets when it restarts, when an owner dies whose users
 // it takes over, and when more than max_tracked_users/2 others have ordered, and the counter has not refused
-// the user since. A local refusal would then be false, so that the counter is asked, once.
+// the user since. A local refusal would then be false, so that the counter is asked, once. It is asked after
+// Owns.
 func (s *Server) mayHaveOrdered(x *exchange, sale int64) bool {
 	until, forgot := s.seen.ForgotUntil(x.pressKey)
 	since := s.peers.Since(x.key)
-	return (sale < since || forgot && sale <= until) && !s.asked.Has(askedKey(x.pressKey, since))
+	if (sale < since || forgot && sale <= until) && !s.asked.Has(askedKey(x.pressKey, since)) {
+		return true
+	}
+	// The user may have been handed over since readOrderForm looked: marks come before the node becomes the
+	// owner, and go after it is the owner no more.
+	return !s.peers.Alone() && (s.seen.Has(x.pressKey) || !s.peers.Owns(x.key))
 }
 
 // checkBackpressure holds new orders off, before anything is reserved for them, while no address of the

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	"golang.org/x/time/rate"
 
 	"headgate.example/interceptor/ratelimit"
 )
@@ -48,7 +47,7 @@ type limit struct {
 // bucket is a limit that all callers share.
 type bucket struct {
 	*limit
-	tokens *rate.Limiter
+	tokens *ratelimit.Bucket
 	rule   BucketRule
 }
 
@@ -57,7 +56,7 @@ type queue struct {
 	*limit
 	rule    QueueRule
 	waiters *ratelimit.Queue
-	shadows *rate.Limiter
+	shadows *ratelimit.Bucket
 	waits   *metrics.PrometheusHistogram
 	gaveUp  *metrics.Counter
 }
@@ -69,15 +68,15 @@ type limiters struct {
 	addresses   *ratelimit.Budgets // one kind, by rule and address
 	addressKeys ratelimit.AddressHasher
 
-	mu      sync.Mutex               // of the maps, which only building and applying plans change
-	buckets map[string]*rate.Limiter // of the node: "", of routes, by name
-	shadows map[string]*rate.Limiter // of queues in shadow, by route
+	mu      sync.Mutex                   // of the maps, which only building and applying plans change
+	buckets map[string]*ratelimit.Bucket // of the node: "", of routes, by name
+	shadows map[string]*ratelimit.Bucket // of queues in shadow, by route
 	queues  map[string]*ratelimit.Queue
 }
 
 func newLimiters(l *Limits) (*limiters, error) {
-	m := &limiters{addressKeys: ratelimit.NewAddressHasher(), buckets: map[string]*rate.Limiter{},
-		shadows: map[string]*rate.Limiter{}, queues: map[string]*ratelimit.Queue{}}
+	m := &limiters{addressKeys: ratelimit.NewAddressHasher(), buckets: map[string]*ratelimit.Bucket{},
+		shadows: map[string]*ratelimit.Bucket{}, queues: map[string]*ratelimit.Queue{}}
 	var err error
 	if m.users, err = ratelimit.NewBudgets(userBudgets, l.MaxTrackedUsers); err != nil {
 		return nil, err
@@ -212,11 +211,11 @@ func (b *limitBuilder) queue(route string, rule *QueueRule) *queue {
 }
 
 // tokens gives the bucket of a name, and makes it, full, when there is none.
-func (m *limiters) tokens(of map[string]*rate.Limiter, name string, perSecond float64, burst int) *rate.Limiter {
+func (m *limiters) tokens(of map[string]*ratelimit.Bucket, name string, perSecond float64, burst int) *ratelimit.Bucket {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if of[name] == nil {
-		of[name] = rate.NewLimiter(rate.Limit(perSecond), burst)
+		of[name] = ratelimit.NewBucket(perSecond, burst)
 	}
 	return of[name]
 }
@@ -241,10 +240,9 @@ func (m *limiters) line(route string, l ratelimit.QueueLimits) (*ratelimit.Queue
 func (m *limiters) apply(p *plan, now time.Time) {
 	m.users.SetMaxKeys(p.cfg.Limits.MaxTrackedUsers)
 	m.addresses.SetMaxKeys(p.cfg.Limits.MaxTrackedAddresses)
-	buckets, shadows, queues := map[string]*rate.Limiter{}, map[string]*rate.Limiter{}, map[string]*ratelimit.Queue{}
-	set := func(in map[string]*rate.Limiter, name string, tokens *rate.Limiter, perSecond float64, burst int) {
-		tokens.SetLimitAt(now, rate.Limit(perSecond))
-		tokens.SetBurstAt(now, burst)
+	buckets, shadows, queues := map[string]*ratelimit.Bucket{}, map[string]*ratelimit.Bucket{}, map[string]*ratelimit.Queue{}
+	set := func(in map[string]*ratelimit.Bucket, name string, tokens *ratelimit.Bucket, perSecond float64, burst int) {
+		tokens.Set(now, perSecond, burst)
 		in[name] = tokens
 	}
 	if b := p.limits.node; b != nil {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
-	"golang.org/x/time/rate"
 
 	"headgate.example/counter/client"
 	"headgate.example/interceptor/coordinator"
@@ -64,7 +63,7 @@ type Server struct {
 
 	limiters *limiters
 	conduct  *conduct
-	newSales *rate.Limiter
+	newSales *ratelimit.Bucket
 	hasher   userkey.Hasher
 	pressing ratelimit.InFlight
 	polling  ratelimit.InFlight // long polls by user
@@ -156,7 +155,7 @@ func (s *Server) prepareState(cfg *Config) (err error) {
 	s.hasher = cfg.UserKeys()
 	s.seen = ratelimit.NewSeen(l.MaxTrackedUsers)
 	s.asked = ratelimit.NewSeen(l.MaxTrackedUsers)
-	s.newSales = rate.NewLimiter(newSalesPerSecond, newSalesPerSecond)
+	s.newSales = ratelimit.NewBucket(newSalesPerSecond, newSalesPerSecond)
 	s.conduct = newConduct(s.figures)
 	s.limiters, err = newLimiters(l)
 	return err

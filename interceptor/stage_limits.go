@@ -24,7 +24,7 @@ const (
 // takeFromNode sheds what is beyond the node's own rate.
 func (s *Server) takeFromNode(x *exchange) bool {
 	b := x.plan.limits.node
-	if b == nil || b.tokens.AllowN(x.began, 1) {
+	if b == nil || b.tokens.Allow(x.began) {
 		return false
 	}
 	return x.exceed(s, b.limit, problem.Overloaded, 0, nodeFull)
@@ -114,7 +114,7 @@ func (s *Server) takeFromRoute(x *exchange) bool {
 	if b == nil {
 		return false
 	}
-	if b.tokens.AllowN(x.began, 1) {
+	if b.tokens.Allow(x.began) {
 		return false
 	}
 	return x.exceed(s, b.limit, problem.Overloaded, b.rate.UntilFull(b.rate.Burst()-1), routeFull)
@@ -127,7 +127,7 @@ func (s *Server) waitInQueue(x *exchange) bool {
 	case q == nil:
 		return false
 	case q.shadow:
-		if !q.shadows.AllowN(x.began, 1) {
+		if !q.shadows.Allow(x.began) {
 			q.refusals.Inc()
 		}
 		return false

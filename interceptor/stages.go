@@ -269,7 +269,7 @@ func (s *Server) checkSaleState(x *exchange) bool {
 	switch {
 	case v.Knowledge == salestate.Stale:
 		return x.refuse(s, problem.Unavailable, "The state of the sale is not known at the moment.")
-	case v.Knowledge == salestate.Missing && s.newSales.AllowN(x.began, 1):
+	case v.Knowledge == salestate.Missing && s.newSales.Allow(x.began):
 		return false // perhaps opened a moment ago: the counter knows
 	case v.Knowledge == salestate.Missing:
 		// No 404: the sale may have been opened since the last fetch.

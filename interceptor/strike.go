@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	"golang.org/x/time/rate"
 
 	"headgate.example/counter/client"
 	"headgate.example/interceptor/insight"
+	"headgate.example/interceptor/ratelimit"
 	"headgate.example/interceptor/strikes"
 	"headgate.example/lib/problem"
 	"headgate.example/lib/sale"
@@ -32,7 +32,7 @@ type conduct struct {
 	users     *insight.Talkers[string]
 	addresses *insight.Talkers[netip.Prefix]
 	figures   map[strikes.Offence]*strikeFigures
-	logged    *rate.Limiter
+	logged    *ratelimit.Bucket
 }
 
 type strikeFigures struct {
@@ -44,7 +44,7 @@ func newConduct(f *figures) *conduct {
 	c := &conduct{
 		strikes: strikes.NewBook(), refusals: insight.NewRefusals(rememberedUsers),
 		users: insight.NewTalkers[string](), addresses: insight.NewTalkers[netip.Prefix](),
-		figures: map[strikes.Offence]*strikeFigures{}, logged: rate.NewLimiter(bansLogged, bansLogged),
+		figures: map[strikes.Offence]*strikeFigures{}, logged: ratelimit.NewBucket(bansLogged, bansLogged),
 	}
 	for _, o := range strikes.Offences() {
 		c.figures[o] = f.strikes(o)
@@ -102,7 +102,7 @@ func (s *Server) charge(x *exchange) {
 		return
 	}
 	s.conduct.figures[x.offence].outcomes[outcome].Inc()
-	if s.conduct.logged.AllowN(x.began, 1) {
+	if s.conduct.logged.Allow(x.began) {
 		s.rt.Log.Info("strikes", "outcome", outcomeWords[outcome], "offence", ban.Offence.String(), "strikes", ban.Strikes,
 			"kind", banKind(&ban), "value", banValue(&ban), "for", time.Duration(ban.Until-ban.Since))
 	}

@@ -83,8 +83,10 @@ func (a *accounts) register(ctx context.Context, in *accountInput) (*accountOutp
 	return a.session(&user, a.now())
 }
 
-// login answers a wrong name as it answers a wrong password, after the same work.
+// login answers a wrong name as it answers a wrong password, after the same work. The session is of the time
+// before the account was read: the check takes a while, and a password that is changed meanwhile voids it.
 func (a *accounts) login(ctx context.Context, in *accountInput) (*accountOutput, error) {
+	began := a.now()
 	user, err := a.store.UserByName(ctx, strings.ToLower(in.Body.Name))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, ledgerFailed(err)
@@ -100,7 +102,7 @@ func (a *accounts) login(ctx context.Context, in *accountInput) (*accountOutput,
 	case err != nil:
 		return nil, err
 	}
-	return a.session(&user, a.now())
+	return a.session(&user, began)
 }
 
 // bounded runs work that hashes a password: so many may wait, each so long.
@@ -121,7 +123,7 @@ func (a *accounts) bounded(ctx context.Context, work func(context.Context) error
 	return err
 }
 
-// session signs a token of the given time: now, or what revoke gave.
+// session signs a token of the given time: when what it is given for was read, or what revoke gave.
 func (a *accounts) session(user *store.User, issued time.Time) (*accountOutput, error) {
 	roles := []string{}
 	for role := range strings.SplitSeq(user.Roles, ",") {

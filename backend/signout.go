@@ -77,7 +77,8 @@ type passwordInput struct {
 
 // changePassword sets another password, signs out everywhere, and gives a new session. Tokens are revoked
 // before the change, which also shows that they can be, and after it, for those that were signed in
-// between with the old password. So whenever the password has changed, no token of before is left.
+// between with the old password, or still will be by a check that is under way (see login). So whenever the
+// password has changed, no token of before is left.
 func (a *accounts) changePassword(ctx context.Context, in *passwordInput) (*accountOutput, error) {
 	id, ok := accountID(identityOf(ctx).User)
 	if !ok {

@@ -2,6 +2,7 @@ package backend_test
 
 import (
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -122,4 +123,37 @@ func TestPasswordChange(t *testing.T) {
 	s.call(nobody, "POST", "/api/login", account("alice", "correct horse")).want(401, "unauthenticated")
 	s.call(nobody, "POST", "/api/login", account("alice", "battery staple")).want(200, "")
 	change(alice, "correct horse", "once more it is").want(403, "forbidden")
+}
+
+// Who signs in with the old password while it is changed gets nothing that outlives the change, however
+// long the check of the password takes.
+func TestPasswordChangeVoidsSignInsUnderWay(t *testing.T) {
+	s := newShop(t)
+	s.call(nobody, "POST", "/api/register", account("alice", "correct horse")).want(201, "")
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	var tokens []string
+	for range 3 { // so that at each moment some wait to be checked
+		group.Go(func() {
+			for {
+				a := s.call(nobody, "POST", "/api/login", account("alice", "correct horse"))
+				if a.status != 200 {
+					return
+				}
+				var got session
+				a.into(&got)
+				mu.Lock()
+				tokens = append(tokens, got.Token)
+				mu.Unlock()
+			}
+		})
+	}
+	s.call(alice, "POST", "/api/password", map[string]string{"old_password": "correct horse", "new_password": "battery staple"}).want(200, "")
+	group.Wait()
+	before := s.revokedBefore("a1")
+	for _, token := range tokens {
+		if at := s.issued(token); at >= before {
+			t.Errorf("a session of the old password, issued at %d, is not void: before %d", at, before)
+		}
+	}
 }

@@ -46,7 +46,7 @@ func (s *Server) buildRequest(x *exchange, req *fasthttp.Request, target, body [
 	if x.given != nil {
 		h.SetBytesV(headerGivenID, x.given)
 	}
-	h.Set(auth.HeaderHop, x.plan.hops.SignHop(hop, x.began))
+	h.Set(auth.HeaderHop, x.plan.hops.SignHop(hop, s.now())) // it may have waited long
 	h.Set("X-Forwarded-For", x.address.String())
 	h.SetBytesV("X-Forwarded-Host", from.Host())
 	if x.https {

@@ -4,8 +4,10 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"headgate.example/lib/auth"
+	"headgate.example/lib/sale"
 )
 
 // vouched answers 200 when the hop signature fits the request as it arrived, as our backend checks it.
@@ -56,5 +58,26 @@ func TestHopSignatureFitsAnyName(t *testing.T) {
 		if a := e.send("GET", "/api/orders", "", "Authorization", "Bearer "+token); a.status != 200 {
 			t.Errorf("name %q: %d %s", name, a.status, a.text)
 		}
+	}
+}
+
+// A request is signed when it is sent: by then it may have waited in its route's queue, and for the counter,
+// for about as long as a signature holds.
+func TestHopSignatureIsOfWhenItIsSent(t *testing.T) {
+	e := newEdge(t, nil)
+	e.counter.onCall = func(command string, _ sale.OrderID) {
+		if command == "RESERVE" {
+			e.clock.advance(auth.HopSkew + time.Second)
+		}
+	}
+	e.accepted(e.buy("a1"))
+	hops, err := auth.NewKeyring(e.cfg.HopKeys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, body := e.shop.last()
+	hop := auth.Hop{Method: r.Method, Path: r.RequestURI, Body: []byte(body), User: "a1", Name: "Name of a1", From: e.cfg.Self}
+	if err := hops.VerifyHop(r.Header.Get(auth.HeaderHop), hop, e.clock.Now()); err != nil {
+		t.Error(err)
 	}
 }

@@ -113,7 +113,7 @@ func sessionCookie(header *fasthttp.RequestHeader) (token []byte) {
 
 const foreignOrigin = "Origin: a write with the session cookie must come from the shop's own page."
 
-// checkOrigin refuses writes of foreign pages where no token is asked for: signing in and out sets the
+// checkOrigin refuses writes of foreign pages where nobody has to be known: signing in and out sets the
 // session cookie, which browsers keep off the request of a foreign page but take from its answer.
 // Programs, which send neither Origin nor cookie, pass.
 func (s *Server) checkOrigin(x *exchange) bool {
@@ -128,10 +128,10 @@ func (s *Server) checkOrigin(x *exchange) bool {
 	return x.refuse(s, problem.Forbidden, foreignOrigin)
 }
 
-// noIdentity refuses, unless the route admits anybody.
+// noIdentity refuses, unless the route admits anybody: then it is as one that looks at no token.
 func (s *Server) noIdentity(x *exchange, offence strikes.Offence, detail string) bool {
 	if x.route.auth == AuthOptional {
-		return false
+		return s.checkOrigin(x)
 	}
 	x.ctx.Response.Header.Set("Www-Authenticate", "Bearer")
 	return x.refuseStrike(s, offence, problem.Unauthenticated, detail)

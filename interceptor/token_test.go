@@ -182,6 +182,30 @@ func TestForeignPagesDoNotSignAnybodyOutOrIn(t *testing.T) {
 	}
 }
 
+// A route that admits anybody may sign in, too: without a valid token it is as one that looks at none.
+func TestForeignPagesDoNotSignInByOptionalRoutes(t *testing.T) {
+	e := newEdge(t, func(c *Config) {
+		for i := range c.Routes {
+			if c.Routes[i].Name == "login" {
+				c.Routes[i].Auth = AuthOptional
+			}
+		}
+	})
+	own := "http://" + e.server.Addr()
+	for _, headers := range [][]string{
+		{"Origin", "http://evil.example"}, {"Origin", "null"}, {"Cookie", "headgate_token=stale"},
+		{"Origin", "http://evil.example", "Cookie", "headgate_token=stale"}, {"Origin", "http://evil.example", "Authorization", "Bearer stale"},
+	} {
+		e.refused(e.send("POST", "/api/login", "{}", headers...), 403, "forbidden")
+	}
+	for _, headers := range [][]string{nil, {"Origin", own}, {"Origin", own, "Cookie", "headgate_token=stale"}, {"Authorization", "Bearer stale"},
+		{"Origin", "http://evil.example", "Authorization", "Bearer " + e.token("a1")}} {
+		if a := e.send("POST", "/api/login", "{}", headers...); a.status != 200 {
+			t.Errorf("%v: %d %s", headers, a.status, a.text)
+		}
+	}
+}
+
 func TestSameOrigin(t *testing.T) {
 	for _, c := range []struct {
 		origin, host string

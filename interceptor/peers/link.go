@@ -63,13 +63,16 @@ type link struct {
 	slots  []slot
 	free   []uint32
 	most   int          // slots at most
-	heard  atomic.Int64 // when a record came, unix ns
+	heard  atomic.Int64 // when something came, unix ns
+	missed int          // ping intervals in which nothing did; the health check's
 
 	pong func(status []byte)
 }
 
 func newLink(conn net.Conn, send, receive *sealer, most int, pong func([]byte)) *link {
-	return &link{outbox: newOutbox(conn, send), reader: recordReader{from: conn, opener: receive}, most: most, pong: pong}
+	l := &link{outbox: newOutbox(conn, send), reader: recordReader{from: conn, opener: receive}, most: most, pong: pong}
+	l.reader.heard = &l.heard
+	return l
 }
 
 // do sends one frame and waits for its answer until the deadline at most, to the precision of the health
@@ -157,7 +160,6 @@ func (l *link) read() error {
 		if err != nil {
 			return err
 		}
-		l.heard.Store(time.Now().UnixNano())
 		for len(frames) > 0 {
 			var f frame
 			if f, frames, err = cutFrame(frames); err != nil {

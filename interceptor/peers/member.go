@@ -5,14 +5,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 )
 
 // What makes a peer dead or alive.
 const (
-	missesToDie   = 3 // ping intervals without an answer
-	answersToLive = 2
+	missesToDie     = 3  // ping intervals without a word on any link
+	linkMissesToDie = 12 // the same on one of them
+	answersToLive   = 2
 	// probeEvery is the time between pings of a peer that answers but is not taken for alive yet.
 	probeEvery = 20 * time.Millisecond
 )
@@ -26,8 +28,7 @@ type member struct {
 	links   atomic.Pointer[[]*link]  // nil: not connected
 	status  atomic.Pointer[peerWord] // what it said last
 
-	counted time.Time // by misses, which only run calls, as the next
-	missed  int
+	counted time.Time // by misses, which only run calls
 
 	tried    bool // connecting was tried at least once
 	alive    bool
@@ -129,8 +130,8 @@ func (m *member) check(ctx context.Context) time.Duration {
 		}
 	}
 	now := m.set.clock()
-	if m.misses(*links, now) >= missesToDie {
-		m.lost(nil, fmt.Errorf("no answer to %d pings", missesToDie))
+	if err := m.misses(*links, now); err != nil {
+		m.lost(nil, err)
 		return probeEvery
 	}
 	m.set.mu.Lock()
@@ -139,7 +140,11 @@ func (m *member) check(ctx context.Context) time.Duration {
 	text := m.set.word().append(nil)
 	for _, l := range *links {
 		l.expire(now)
-		_ = l.post(framePing, 0, text) // a link that is down is its reader's to report
+		// A link that is down is its reader's to report. Writing may take until the link is closed, which is
+		// for us to do: somebody else writes.
+		if write, err := l.leave(framePing, 0, text); err == nil && write {
+			m.set.serving.Go(func() { l.write(false) })
+		}
 	}
 	if !alive {
 		return probeEvery
@@ -147,23 +152,28 @@ func (m *member) check(ctx context.Context) time.Duration {
 	return m.set.cfg.PingInterval
 }
 
-// misses counts the ping intervals in a row in which nothing came from the member: a pong, or any answer, since
-// a pong may stand behind a long handover. It counts rather than measures: when this process itself stood
-// still, no time passed for the others either.
-func (m *member) misses(links []*link, now time.Time) int {
+// misses counts the ping intervals in a row in which nothing came over a link: neither a pong nor any part of an
+// answer, since a pong may stand behind a long one. It gives an error when the peer is dead, or one of its links
+// is. It counts rather than measures: when this process itself stood still, no time passed for the others either.
+func (m *member) misses(links []*link, now time.Time) error {
 	if now.Sub(m.counted) < m.set.cfg.PingInterval*9/10 {
-		return m.missed
+		return nil
 	}
-	heard := false
+	least, most := math.MaxInt, 0
 	for _, l := range links {
-		at := l.heard.Load()
-		heard = heard || at != 0 && at >= m.counted.UnixNano()
-	}
-	if m.missed++; heard || m.counted.IsZero() {
-		m.missed = 0
+		if l.missed++; l.heard.Load() >= m.counted.UnixNano() {
+			l.missed = 0
+		}
+		least, most = min(least, l.missed), max(most, l.missed)
 	}
 	m.counted = now
-	return m.missed
+	switch {
+	case least >= missesToDie:
+		return fmt.Errorf("no answer to %d pings", least)
+	case most >= linkMissesToDie:
+		return fmt.Errorf("no answer to %d pings over one of the links", most)
+	}
+	return nil
 }
 
 // connect opens all links.
@@ -182,7 +192,7 @@ func (m *member) connect(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	m.heard, m.answers, m.cause = s.clock(), 0, nil
-	m.counted, m.missed = m.heard, 0
+	m.counted = m.heard
 	m.status.Store(nil) // it may be a new process, which counts its words anew
 	m.draining = false
 	m.links.Store(&list)

@@ -48,11 +48,17 @@ func (o *outbox) add(kind byte, id uint64, payload []byte) (batch uint64, write 
 	return o.batch, write, nil
 }
 
+// leave adds one frame. write says that the caller must see that write is called.
+func (o *outbox) leave(kind byte, id uint64, payload []byte) (write bool, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, write, err = o.add(kind, id, payload)
+	return write, err
+}
+
 // post adds one frame and sees that it is written.
 func (o *outbox) post(kind byte, id uint64, payload []byte) error {
-	o.mu.Lock()
-	_, write, err := o.add(kind, id, payload)
-	o.mu.Unlock()
+	write, err := o.leave(kind, id, payload)
 	if write {
 		o.write(true)
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
+	"time"
 )
 
 // Sizes on the wire.
@@ -79,6 +81,7 @@ func (s *sealer) open(sealed []byte) ([]byte, error) {
 type recordReader struct {
 	from       io.Reader
 	opener     *sealer
+	heard      *atomic.Int64 // is told when something came, unix ns; nil: nobody asks
 	buf        []byte
 	start, end int
 }
@@ -127,6 +130,9 @@ func (r *recordReader) fill(n int) error {
 		}
 		got, err := r.from.Read(r.buf[r.end:])
 		r.end += got
+		if got > 0 && r.heard != nil {
+			r.heard.Store(time.Now().UnixNano())
+		}
 		if err != nil && r.end < n {
 			return err
 		}

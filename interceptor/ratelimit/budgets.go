@@ -35,8 +35,9 @@ type Budgets struct {
 type budgetShard struct {
 	mu sync.Mutex
 	table
-	swept int64 // when a new key last had it searched for refilled ones
-	_     [8]byte
+	swept  int64 // when a new key last had it searched for refilled ones
+	latest int64 // event: time does not go back, see Take
+	_      [8]byte
 }
 
 // NewBudgets makes room for maxKeys keys with 1 to MaxKinds budgets each.
@@ -61,7 +62,8 @@ func (b *Budgets) SetMaxKeys(n int) { b.maxKeys.Store(int64(n)) }
 // Len is the number of tracked keys.
 func (b *Budgets) Len() int { return int(b.keys.Load()) }
 
-// Take spends one event of the key's budget of a kind at now.
+// Take spends one event of the key's budget of a kind at now. One of before the latest counts as being of
+// the same time: its request was held up, and by its own time it would give back what others took since.
 func (b *Budgets) Take(key uint64, kind int, r Rate, now int64) Decision {
 	word, sh := place(key)
 	s := &b.shards[sh]
@@ -83,7 +85,8 @@ func (b *Budgets) Take(key uint64, kind int, r Rate, now int64) Decision {
 	if at < 0 {
 		at = b.insert(s, word, now)
 	}
-	due, decision := r.take(s.words[at+1+kind], now)
+	s.latest = max(s.latest, now)
+	due, decision := r.take(s.words[at+1+kind], s.latest)
 	s.words[at+1+kind] = due
 	return decision
 }

@@ -50,6 +50,21 @@ func TestIntervalRefusesUntilItIsOver(t *testing.T) {
 	}
 }
 
+// A request that was held up comes with a time of before. It must not give back what was taken meanwhile.
+func TestLateEventsGiveNothingBack(t *testing.T) {
+	for name, r := range map[string]Rate{"interval": newRate(t, time.Second, 1), "bucket": newRate(t, 100*time.Millisecond, 10)} {
+		b, allowed := newBudgets(t, 1, 1000), int64(0)
+		for i := range int64(1000) {
+			if d := b.Take(7, 0, r, 10*second+i%2*2*second); d.Verdict == Allowed {
+				allowed++
+			}
+		}
+		if most := r.Burst() + 2*second/int64(r.interval); allowed > most {
+			t.Errorf("%s: %d events in two seconds, want at most %d", name, allowed, most)
+		}
+	}
+}
+
 func TestBucketGivesBurstThenRate(t *testing.T) {
 	b, r := newBudgets(t, 1, 1000), newRate(t, 100*time.Millisecond, 20)
 	now := int64(0)

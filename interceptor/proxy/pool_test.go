@@ -3,10 +3,13 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // pool is an upstream whose requests are made up.
@@ -388,5 +391,37 @@ func TestAnAddressThatStaysKeepsItsState(t *testing.T) {
 		} else {
 			u.finish(p, Orders, outcomeOK, 0)
 		}
+	}
+}
+
+// A panic on the way to an address gives its place back: those who contain it go on serving.
+func TestAPanicGivesThePlaceBack(t *testing.T) {
+	u := pool(t, 1, func(c *Config) { c.MaxConnections, c.MaxWait = 1, time.Millisecond })
+	panics := true
+	u.backends[0].lanes[Orders].client.DialTimeout = func(string, time.Duration) (net.Conn, error) {
+		if panics {
+			panic("made up")
+		}
+		return nil, ErrNotSent
+	}
+	for _, want := range []bool{true, false} {
+		panics = want
+		func() {
+			defer func() {
+				if fault := recover(); (fault != nil) != want {
+					t.Errorf("panic %v, want one: %t", fault, want)
+				}
+			}()
+			var req fasthttp.Request
+			var resp fasthttp.Response
+			a := u.admitted(t)
+			defer a.End()
+			if err := u.DoOrder(&a, &req, &resp, time.Second); !errors.Is(err, ErrNotSent) || errors.As(err, new(*RefusedError)) {
+				t.Errorf("got %v", err)
+			}
+		}()
+	}
+	if n := u.backends[0].load(); n != 0 {
+		t.Errorf("%d requests under way, want none", n)
 	}
 }

@@ -242,14 +242,22 @@ func (u *Upstream) do(c *call, req *fasthttp.Request, resp *fasthttp.Response, t
 		if err != nil {
 			return errors.Join(err, last)
 		}
-		o, retryAfter, err := p.send(c.lane, req, resp, deadline)
-		u.finish(p, c.lane, o, retryAfter)
+		err = u.try(p, c.lane, req, resp, deadline)
 		if err == nil || !errors.Is(err, ErrNotSent) {
 			return err
 		}
 		c.tried, last = append(c.tried, p.backend), err
 		resp.Reset()
 	}
+}
+
+// try sends the request to the address that it was given, and gives the place back, whatever happens: a
+// panic counts as a failure.
+func (u *Upstream) try(p permit, lane Lane, req *fasthttp.Request, resp *fasthttp.Response, deadline time.Time) (err error) {
+	o, retryAfter := outcomeFailed, time.Duration(0)
+	defer func() { u.finish(p, lane, o, retryAfter) }()
+	o, retryAfter, err = p.send(lane, req, resp, deadline)
+	return err
 }
 
 // errNoTime says that a request's time was over before it was sent.

@@ -396,7 +396,7 @@ func TestAnAddressThatStaysKeepsItsState(t *testing.T) {
 
 // A panic on the way to an address gives its place back: those who contain it go on serving.
 func TestAPanicGivesThePlaceBack(t *testing.T) {
-	u := pool(t, 1, func(c *Config) { c.MaxConnections, c.MaxWait = 1, time.Millisecond })
+	u := pool(t, 1, func(c *Config) { c.MaxInFlight, c.MaxWait = 1, time.Millisecond })
 	panics := true
 	u.backends[0].lanes[Orders].client.DialTimeout = func(string, time.Duration) (net.Conn, error) {
 		if panics {

@@ -99,6 +99,7 @@ type cluster struct {
 	log   *slog.Logger
 	away  string // owner_away; "": the default
 	dial  func(ctx context.Context, address string) (net.Conn, error)
+	more  []Store // of each node, after its counts
 }
 
 func newCluster(t testing.TB, names ...string) *cluster {
@@ -130,7 +131,7 @@ func (c *cluster) start(name string) *node {
 	n := &node{t: c.t, cluster: c, counts: &counts{used: map[uint64]int64{}}, listener: l}
 	keys := testKeys(c.t)
 	n.Set = New(Options{Self: name, Peers: c.peers, Config: cfg, Careful: 100 * time.Millisecond, Keys: func() *auth.Keyring { return keys }, Clock: time.Now,
-		Wall: func() int64 { return time.Now().UnixMilli() }, ConfigHash: func() string { return "same" }, Stores: []Store{n.counts},
+		Wall: func() int64 { return time.Now().UnixMilli() }, ConfigHash: func() string { return "same" }, Stores: append([]Store{n.counts}, c.more...),
 		Log: c.log.With("node", name), Dial: c.dial})
 	n.SetHandler(n)
 	ctx, cancel := context.WithCancel(context.Background())

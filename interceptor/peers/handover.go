@@ -102,7 +102,7 @@ func (s *Set) deliver(ctx context.Context, job giftJob) {
 		}
 		if d.failed = d.failed || !s.sendChunk(d.gift.to, lastChunk(job.epoch, job.again, d.gift.parts)); d.failed {
 			failed++
-			s.keep(d.gift.parts)
+			s.keep(d.left())
 		}
 		sent += d.sent
 	}
@@ -143,6 +143,18 @@ func (d *delivery) send(store Store) {
 		importEntries(store, entries)
 	}
 	d.chunks = nil
+}
+
+// left gives the partitions that did not arrive. Of what did, there is no knowing whether its new owner lives:
+// who ordered before may be forgotten.
+func (d *delivery) left() []givenPart {
+	if d.sent > 0 {
+		now := d.set.wall() + 1 // with this millisecond
+		for i := range d.gift.parts {
+			d.gift.parts[i].since = now
+		}
+	}
+	return d.gift.parts
 }
 
 func importEntries(store Store, entries []byte) {

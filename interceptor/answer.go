@@ -194,14 +194,14 @@ func (s *Server) parseError(ctx *fasthttp.RequestCtx, err error) {
 	}
 	ctx.Response.Reset()
 	p := problem.New(problem.InvalidRequest, "The request cannot be read.")
-	malformed, known := s.malformed.LoadAndDelete(&ctx.Request.Header)
+	noted := s.malformed.take(&ctx.Request.Header)
 	switch {
-	case known:
-		p.Detail = malformed.(error).Error() //nolint:forcetypeassert // see boundBody
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		p = problem.New(problem.BodyTooLarge, "")
 	case errors.As(err, &small):
 		p.Detail, p.Status = "The request's header is too large.", fasthttp.StatusRequestHeaderFieldsTooLarge
+	case noted != nil: // see boundBody
+		p.Detail = noted.Error()
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		p = problem.New(problem.BodyTooLarge, "")
 	case errors.As(err, &network) && network.Timeout():
 		p.Detail, p.Status = "The request did not arrive in time.", fasthttp.StatusRequestTimeout
 	}

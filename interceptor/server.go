@@ -75,7 +75,7 @@ type Server struct {
 	hopCalls   sync.Pool
 	hopWork    sync.WaitGroup // hops that wait for something
 
-	malformed sync.Map // of *fasthttp.RequestHeader: what is wrong with it, between boundBody and the answer
+	malformed malformed // headers, between boundBody and the answer
 	figures   *figures
 	log       *accessLog
 	exchanges sync.Pool

@@ -22,7 +22,7 @@ func (s *Server) findRoute(x *exchange) bool {
 	header := &x.ctx.Request.Header
 	present, err := proxy.CheckHeader(header)
 	if err != nil {
-		s.malformed.Delete(header)
+		s.malformed.take(header)
 		x.ctx.SetConnectionClose() // who misreads where a request ends misreads the next one
 		x.refuseStrike(s, strikes.Malformed, problem.InvalidRequest, err.Error())
 		var malformed *proxy.MalformedError

@@ -29,8 +29,8 @@ type Config struct {
 	// Sharding bounds what interceptors do among themselves.
 	Sharding peers.Config `yaml:"sharding"`
 	// UserHashSecret keys the hash that spreads users over interceptors; the same on each, at least 16
-	// bytes. While it changes from node to node, users have two owners. Default: derived from the first of
-	// hop_keys; set it before changing that one.
+	// bytes. Nodes that differ in it are no peers: while it changes from node to node, users have two owners.
+	// Default: derived from the first of hop_keys; set it before changing that one.
 	UserHashSecret config.Secret `yaml:"user_hash_secret"`
 	// Tokens are the keys of buyers' tokens. The interceptor signs none.
 	Tokens auth.TokenConfig `yaml:"tokens"`

@@ -1,13 +1,17 @@
 package interceptor
 
 import (
+	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"headgate.example/interceptor/peers"
+	"headgate.example/lib/config"
+	"headgate.example/lib/service/servicetest"
 )
 
 // A hop that comes late, to an edge that has handed the buyer over with the marks of his orders, or early, to
@@ -54,4 +58,23 @@ func pressFrame(e *edge, user string) []byte {
 		e.t.Fatalf("the press is refused: %s", x.problem.Code)
 	}
 	return appendHop(make([]byte, peers.HopHead), x)
+}
+
+// Nodes that hash users under different keys would each take another for the owner of a user, and keep his budgets
+// twice, or his marks where nobody looks for them. They are no peers, and say so.
+func TestEdgesWithOtherUserKeysAreNoPeers(t *testing.T) {
+	n := 0
+	edges := newEdgesUnchecked(t, 2, func(c *Config) {
+		n++
+		c.UserHashSecret = config.Secret(fmt.Sprintf("user-hash-secret-%d", n))
+	})
+	for i, other := range []string{"edge-2 is away", "edge-1 is away"} {
+		servicetest.Eventually(t, 10*time.Second, "the difference shows", func() bool {
+			report := fmt.Sprint(edges[i].rt.Health.Check(t.Context()))
+			return strings.Contains(report, other) && strings.Contains(report, "user_hash_secret")
+		})
+		if live, _ := edges[i].server.peers.Live(); live != 1 {
+			t.Errorf("%s has %d nodes in its ring", edges[i].cfg.Self, live)
+		}
+	}
 }

@@ -54,6 +54,7 @@ func (s *Server) preparePeers(cfg *Config) {
 	s.peers = peers.New(peers.Options{
 		Self: cfg.Self, Peers: cfg.Peers, Config: cfg.Sharding, Careful: cfg.Sharding.Careful(cfg.Limits.UserInterval.Every),
 		Keys:       func() *auth.Keyring { return s.plan.Load().hops },
+		UserKeys:   s.hasher.Fingerprint(),
 		Clock:      time.Now, // what is timed is the network
 		Wall:       func() int64 { return s.sales.Wall(s.now().UnixMilli()) },
 		ConfigHash: func() string { return s.plan.Load().hash },

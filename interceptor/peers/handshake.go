@@ -26,9 +26,10 @@ const (
 	maxResponseBytes = 4096
 )
 
-// opening is the text that the opening side signs: to whom, so that it opens nothing elsewhere.
-func opening(from, to string) auth.Hop {
-	return auth.Hop{Method: http.MethodGet, Path: LinkPath + "?to=" + to, From: from}
+// opening is the text that the opening side signs: to whom, so that it opens nothing elsewhere, and by which
+// keys users are known, since nodes that do not agree on them cannot share users.
+func opening(from, to string, userKeys []byte) auth.Hop {
+	return auth.Hop{Method: http.MethodGet, Path: LinkPath + "?to=" + to, From: from, Body: userKeys}
 }
 
 // consent is the text that the accepting side signs: it covers the opening's signature.
@@ -53,16 +54,17 @@ func sessionKeys(keys *auth.Keyring, signature, answer string) (out, back *seale
 }
 
 // open opens a link to a peer. The connection is closed when it fails.
-func openLink(conn net.Conn, keys *auth.Keyring, self, peer, address string, now time.Time, timeout time.Duration) (out, back *sealer, rest io.Reader, err error) {
+func (s *Set) openLink(conn net.Conn, peer, address string, now time.Time) (out, back *sealer, rest io.Reader, err error) {
 	defer func() {
 		if err != nil {
 			_ = conn.Close()
 		}
 	}()
-	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+	keys, self := s.keys(), s.self
+	if err := conn.SetDeadline(time.Now().Add(s.cfg.ConnectTimeout)); err != nil {
 		return nil, nil, nil, err
 	}
-	signature := keys.SignHop(opening(self, peer), now)
+	signature := keys.SignHop(opening(self, peer, s.userKeys), now)
 	if _, err := fmt.Fprintf(conn, "GET %s?to=%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n%s: %s\r\n%s: %s\r\n\r\n",
 		LinkPath, peer, address, Protocol, auth.HeaderFrom, self, auth.HeaderHop, signature); err != nil {
 		return nil, nil, nil, err
@@ -85,7 +87,7 @@ func openLink(conn net.Conn, keys *auth.Keyring, self, peer, address string, now
 	return out, back, io.MultiReader(strings.NewReader(string(begun)), conn), nil
 }
 
-var errNoConsent = errors.New("the peer did not open a link")
+var errNoConsent = errors.New("the peer did not open a link (it does where clocks, hop_keys and user_hash_secret agree)")
 
 // readConsent reads the answer to the opening request: 101 and the accepting side's signature.
 func readConsent(reader *bufio.Reader) (signature string, err error) {
@@ -122,7 +124,7 @@ func (s *Set) Accept(query, from, signature string) (Consent, error) {
 		return Consent{}, errStranger
 	}
 	keys := s.keys()
-	if err := keys.VerifyHop(signature, opening(from, s.self), now); err != nil {
+	if err := keys.VerifyHop(signature, opening(from, s.self, s.userKeys), now); err != nil {
 		return Consent{}, err
 	}
 	c := Consent{From: from, Signature: keys.SignHop(consent(from, s.self, signature), now)}

@@ -209,7 +209,7 @@ func (m *member) open(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	send, receive, rest, err := openLink(conn, s.keys(), s.self, m.name, m.address, s.clock(), s.cfg.ConnectTimeout)
+	send, receive, rest, err := s.openLink(conn, m.name, m.address, s.clock())
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,7 @@ type Options struct {
 	Config     Config
 	Careful    time.Duration        // see Config.CarefulFor
 	Keys       func() *auth.Keyring // of hops
+	UserKeys   []byte               // tells the keys apart by which nodes know users; only those that agree open links
 	Clock      func() time.Time
 	Wall       func() int64  // the counter's clock, ms
 	ConfigHash func() string // shown to peers, so that differing ones stand out
@@ -48,6 +49,7 @@ type Set struct {
 	self       string
 	careful    time.Duration
 	keys       func() *auth.Keyring
+	userKeys   []byte
 	clock      func() time.Time
 	wall       func() int64
 	configHash func() string
@@ -96,7 +98,7 @@ type Figures struct {
 // have to wait.
 func New(o Options) *Set {
 	s := &Set{
-		cfg: o.Config, self: o.Self, careful: o.Careful, keys: o.Keys, clock: o.Clock, wall: o.Wall, configHash: o.ConfigHash, stores: o.Stores, forgotten: o.Forgotten,
+		cfg: o.Config, self: o.Self, careful: o.Careful, keys: o.Keys, userKeys: o.UserKeys, clock: o.Clock, wall: o.Wall, configHash: o.ConfigHash, stores: o.Stores, forgotten: o.Forgotten,
 		log: o.Log, dial: o.Dial, inbounds: map[*inbound]struct{}{}, gifts: make(chan giftJob, 64), settled: make(chan struct{}),
 	}
 	if s.forgotten == nil {

@@ -246,19 +246,20 @@ func TestStrangersOpenNoLink(t *testing.T) {
 	now := time.Now()
 	for name, o := range map[string]struct{ query, from, signature string }{
 		"no signature":       {"to=edge-1", "edge-2", ""},
-		"not configured":     {"to=edge-1", "edge-9", keys.SignHop(opening("edge-9", "edge-1"), now)},
-		"for another node":   {"to=edge-1", "edge-2", keys.SignHop(opening("edge-2", "edge-3"), now)},
-		"of another node":    {"to=edge-1", "edge-2", keys.SignHop(opening("edge-1", "edge-1"), now)},
-		"to another node":    {"to=edge-2", "edge-2", keys.SignHop(opening("edge-2", "edge-2"), now)},
-		"from the past":      {"to=edge-1", "edge-2", keys.SignHop(opening("edge-2", "edge-1"), now.Add(-time.Minute))},
-		"itself":             {"to=edge-1", "edge-1", keys.SignHop(opening("edge-1", "edge-1"), now)},
+		"not configured":     {"to=edge-1", "edge-9", keys.SignHop(opening("edge-9", "edge-1", nil), now)},
+		"for another node":   {"to=edge-1", "edge-2", keys.SignHop(opening("edge-2", "edge-3", nil), now)},
+		"of another node":    {"to=edge-1", "edge-2", keys.SignHop(opening("edge-1", "edge-1", nil), now)},
+		"to another node":    {"to=edge-2", "edge-2", keys.SignHop(opening("edge-2", "edge-2", nil), now)},
+		"from the past":      {"to=edge-1", "edge-2", keys.SignHop(opening("edge-2", "edge-1", nil), now.Add(-time.Minute))},
+		"itself":             {"to=edge-1", "edge-1", keys.SignHop(opening("edge-1", "edge-1", nil), now)},
+		"other user keys":    {"to=edge-1", "edge-2", keys.SignHop(opening("edge-2", "edge-1", []byte("other")), now)},
 		"a hop to a backend": {"to=edge-1", "edge-2", keys.SignHop(consent("edge-2", "edge-1", ""), now)},
 	} {
 		if _, err := one.Accept(o.query, o.from, o.signature); err == nil {
 			t.Errorf("%s: a link was opened", name)
 		}
 	}
-	if _, err := one.Accept("to=edge-1", "edge-2", keys.SignHop(opening("edge-2", "edge-1"), now)); err != nil {
+	if _, err := one.Accept("to=edge-1", "edge-2", keys.SignHop(opening("edge-2", "edge-1", nil), now)); err != nil {
 		t.Errorf("a peer: %v", err)
 	}
 }

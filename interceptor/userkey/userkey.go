@@ -27,6 +27,11 @@ func New(secret []byte) Hasher {
 	return Hasher{k0: binary.LittleEndian.Uint64(sum), k1: binary.LittleEndian.Uint64(sum[8:])}
 }
 
+// Fingerprint tells Hashers of different secrets apart. It is not a user's key, and not for showing.
+func (h Hasher) Fingerprint() []byte {
+	return binary.BigEndian.AppendUint64(nil, sum64(^h.k0, ^h.k1, "headgate-user-key-fingerprint"))
+}
+
 // User is the key of a user.
 func (h Hasher) User(user string) uint64 { return sum64(h.k0, h.k1, user) }
 

@@ -50,6 +50,9 @@ func TestSecretsGiveDifferentKeys(t *testing.T) {
 	if a.User("ann") == b.User("ann") || a.User("ann") != again.User("ann") {
 		t.Error("keys must depend on the secret, and on nothing else")
 	}
+	if string(a.Fingerprint()) == string(b.Fingerprint()) || string(a.Fingerprint()) != string(again.Fingerprint()) {
+		t.Error("a fingerprint must depend on the secret, and on nothing else")
+	}
 }
 
 func TestSlotsSpreadEvenly(t *testing.T) {

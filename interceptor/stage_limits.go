@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"headgate.example/interceptor/proxy"
 	"headgate.example/interceptor/ratelimit"
 	"headgate.example/interceptor/strikes"
 	"headgate.example/lib/problem"
@@ -145,7 +146,15 @@ func (s *Server) waitInQueue(x *exchange) bool {
 		return x.refuse(s, problem.Unavailable, "The wait was ended.")
 	}
 	q.waits.UpdateDuration(began)
-	return admitted && s.checkBackpressure(x)
+	if !admitted || !s.checkBackpressure(x) {
+		return false
+	}
+	if x.plan.cfg.Stages[stageBackpressure].Mode != ModeShadow {
+		return true
+	}
+	x.clearRefusal()
+	x.admission = proxy.Admission{} // as after the stage itself
+	return false
 }
 
 // quota is what RateLimit says of one limit.

@@ -122,6 +122,27 @@ func TestAProbeMayWaitInAQueue(t *testing.T) {
 	e.accepted(e.buy("a2"))
 }
 
+// Where backpressure is in shadow, it refuses nobody after a wait in the queue either.
+func TestBackpressureInShadowRefusesNobodyBehindAQueue(t *testing.T) {
+	e := newEdge(t, func(c *Config) {
+		c.Stages = map[string]Stage{stageBackpressure: {Mode: ModeShadow}}
+		c.Routes[0].Queue = &QueueRule{Rate: 2, Length: 10, MaxWait: 5 * time.Second}
+	})
+	fills, answers := make(chan struct{}), make(chan answer, 2)
+	e.shop.handle(func(w http.ResponseWriter, r *http.Request) {
+		<-fills
+		full("overloaded", "3")(w, r)
+	})
+	go func() { answers <- e.buy("a1") }()
+	servicetest.Eventually(t, 5*time.Second, "the first is at the shop", func() bool { return e.shop.seen() == 1 })
+	go func() { answers <- e.buy("a2") }()
+	servicetest.Eventually(t, 5*time.Second, "the second waits", func() bool { return e.server.limiters.waiting() == 1 })
+	e.shop.handle(take)
+	close(fills) // while the second waits, the shop says that it is full
+	e.refused(<-answers, 503, "overloaded")
+	e.accepted(<-answers)
+}
+
 // A probe that the counter refuses has not found anything out: the next may try.
 func TestAProbeThatIsNotSentMakesRoom(t *testing.T) {
 	e := newEdge(t, nil)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"headgate.example/interceptor/proxy"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/problem"
 )
@@ -183,6 +184,14 @@ func setHeader(resp *fasthttp.Response, p *problem.Problem, code, buf []byte) []
 // jitter adds up to as much again, and a second at least: equal waits would make the next stampede.
 func jitter(seconds int) int { return seconds + rand.IntN(seconds+1) }
 
+// statusOf is the status of a malformed header.
+func statusOf(wrong error) int {
+	if malformed := (*proxy.MalformedError)(nil); errors.As(wrong, &malformed) {
+		return malformed.Status
+	}
+	return fasthttp.StatusBadRequest
+}
+
 // parseError answers a request that fasthttp could not read. The connection is closed after it.
 func (s *Server) parseError(ctx *fasthttp.RequestCtx, err error) {
 	var small *fasthttp.ErrSmallBuffer
@@ -199,7 +208,7 @@ func (s *Server) parseError(ctx *fasthttp.RequestCtx, err error) {
 	case errors.As(err, &small):
 		p.Detail, p.Status = "The request's header is too large.", fasthttp.StatusRequestHeaderFieldsTooLarge
 	case noted != nil: // see boundBody
-		p.Detail = noted.Error()
+		p.Detail, p.Status = noted.Error(), statusOf(noted)
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		p = problem.New(problem.BodyTooLarge, "")
 	case errors.As(err, &network) && network.Timeout():

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/valyala/fasthttp"
+
+	"headgate.example/interceptor/proxy"
 )
 
 const twoFramings = "POST /api/login HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n"
@@ -31,6 +33,19 @@ func TestAMalformedHeaderIsForgottenWithItsRequest(t *testing.T) {
 		_ = conn.Close()
 		if a := e.raw("POST /api/login HTTP/1.1\r\nHost: shop\r\nContent-Length: 10000000\r\n\r\n"); !strings.HasPrefix(a, "HTTP/1.1 413 ") {
 			t.Fatalf("too large a body after it: %s", a)
+		}
+	}
+}
+
+// However its body is framed, a header is refused with the same status.
+func TestMalformedHeadersBeforeChunksHaveTheirStatus(t *testing.T) {
+	e := newEdge(t, nil)
+	for framing, body := range map[string]string{"Content-Length: 5": "hello", "Transfer-Encoding: chunked": "5\r\nhello\r\n0\r\n\r\n"} {
+		for status, lines := range map[string]string{"431": strings.Repeat("A: b\r\n", proxy.MaxHeaderLines), "417": "Expect: tea\r\n"} {
+			a := e.raw("POST /api/login HTTP/1.1\r\nHost: shop\r\n" + framing + "\r\n" + lines + "\r\n" + body)
+			if !strings.HasPrefix(a, "HTTP/1.1 "+status+" ") {
+				t.Errorf("%s, want %s: %s", framing, status, a)
+			}
 		}
 	}
 }

@@ -25,10 +25,7 @@ func (s *Server) findRoute(x *exchange) bool {
 		s.malformed.take(header)
 		x.ctx.SetConnectionClose() // who misreads where a request ends misreads the next one
 		x.refuseStrike(s, strikes.Malformed, problem.InvalidRequest, err.Error())
-		var malformed *proxy.MalformedError
-		if errors.As(err, &malformed) {
-			x.problem.Status = malformed.Status
-		}
+		x.problem.Status = statusOf(err)
 		return true
 	}
 	x.absent = ^present

@@ -67,7 +67,7 @@ type Set struct {
 	mu       sync.Mutex // held for changes of members and view
 	draining bool
 	joining  bool
-	words    uint64 // said so far
+	words    uint64 // the number of the last one said; they begin at the start's time, above those of a process before
 	joinBy   time.Time
 	held     heldParts
 	through  time.Time // since when every live peer has handed over what it had for this ring; zero: not yet
@@ -116,6 +116,7 @@ func New(o Options) *Set {
 	}
 	slices.SortFunc(s.members, func(a, b *member) int { return compareNames(a.name, b.name) })
 	now := s.clock()
+	s.words = uint64(now.UnixNano())
 	s.opened = s.wall()
 	s.alone = len(s.members) == 0
 	s.joining = !s.alone

@@ -13,6 +13,9 @@ import (
 // idleSlices is how many deadlines in a row must strike before an idle connection is closed.
 const idleSlices = 4
 
+// toContinue is what a client is told who asked before he sends a body: no answer yet.
+const toContinue = "HTTP/1.1 100 Continue\r\n\r\n"
+
 // clientConn is a client's connection, and bounds its times. fasthttp could do that, but would read the
 // clock and move a timer for each of three deadlines with every request, almost none of which is ever
 // reached. Here the clock is read only when a request comes in pieces, and when a deadline strikes:
@@ -121,8 +124,10 @@ func (c *clientConn) Write(p []byte) (int, error) {
 		n, err := c.Conn.Write(p[written:])
 		written += n
 		if err == nil || strikes > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-			c.pending = false
-			c.served++
+			if string(p) != toContinue {
+				c.pending = false
+				c.served++
+			}
 			return written, err
 		}
 		c.writing = false // it may have been armed for an earlier answer

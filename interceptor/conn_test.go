@@ -78,6 +78,24 @@ func TestFirstByteHasTheTimeOfARequest(t *testing.T) {
 	})
 }
 
+// Who is told to go on with his request has the time of one, not that of a connection without.
+func TestContinuedRequestHasTheTimeOfARequest(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *clientConn, _ *countedDeadlines, client net.Conn) {
+		exchangeOne(t, c, client)
+		go func() {
+			_, _ = client.Write([]byte("ask"))
+			_, _ = io.ReadFull(client, make([]byte, len(toContinue)))
+		}()
+		if _, err := c.Read(make([]byte, 16)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte(toContinue)); err != nil {
+			t.Fatal(err)
+		}
+		expires(t, c, connBounds.ReadTimeout, connBounds.ReadTimeout)
+	})
+}
+
 func TestRequestInPiecesHasOneDeadline(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		inBubble(t, func(t *testing.T, c *clientConn, _ *countedDeadlines, client net.Conn) {

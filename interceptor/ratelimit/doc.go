@@ -3,6 +3,7 @@
 //
 //   - Budgets: token buckets of very many keys, as integer GCRA (the generic cell rate algorithm, a
 //     token bucket in one number), in compact tables of bounded size;
+//   - Bucket: a token bucket that all callers share, x/time/rate with a time that does not go back;
 //   - Queue: a leaky bucket, whose callers wait in order;
 //   - InFlight: what is under way by key; Seen: a bounded memory of keys.
 //

@@ -23,6 +23,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.rules.Known() {
 		pollSales(ctx)
 	}
+	s.peers.Begin()
 	group.Go(func() { s.poll(pollCtx, pollRules, pollSales) })
 	group.Go(func() { s.upstreams.Run(pollCtx) })
 	group.Go(func() { s.peers.Run(s.peering) })

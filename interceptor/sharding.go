@@ -56,13 +56,23 @@ func (s *Server) preparePeers(cfg *Config) {
 		Keys:       func() *auth.Keyring { return s.plan.Load().hops },
 		UserKeys:   s.hasher.Fingerprint(),
 		Clock:      time.Now, // what is timed is the network
-		Wall:       func() int64 { return s.sales.Wall(s.now().UnixMilli()) },
+		Wall:       s.latestWall,
 		ConfigHash: func() string { return s.plan.Load().hash },
 		Stores:     []peers.Store{budgetStore{s}, seen, strikeStore{s}},
 		Forgotten:  seen.forgotten,
 		Log:        s.rt.Log,
 	})
 	s.peers.SetHandler(s)
+}
+
+// latestWall is the counter's clock, ms; while it is not known, the latest that it may be. From then on orders
+// are remembered: rather too late, which costs the counter a question, than too early, which is a lie.
+func (s *Server) latestWall() int64 {
+	latest := s.sales.Wall(s.now().UnixMilli())
+	if !s.sales.Timed() {
+		latest += auth.HopSkew.Milliseconds() // clocks that differ by more open no links either
+	}
+	return latest
 }
 
 // awaitPeers waits until the node has heard from its peers; requests that come before that are held.

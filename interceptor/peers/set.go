@@ -30,7 +30,7 @@ type Options struct {
 	Keys       func() *auth.Keyring // of hops
 	UserKeys   []byte               // tells the keys apart by which nodes know users; only those that agree open links
 	Clock      func() time.Time
-	Wall       func() int64  // the counter's clock, ms
+	Wall       func() int64  // the counter's clock, ms; rather late than early
 	ConfigHash func() string // shown to peers, so that differing ones stand out
 	Stores     []Store       // what is handed over; the same on all nodes
 	// Forgotten is the time, as Place.Since, up to which orders were remembered here and may be forgotten;
@@ -129,6 +129,10 @@ func New(o Options) *Set {
 	}
 	return s
 }
+
+// Begin takes the time anew since when orders are remembered, once the counter's clock is known. It may be called
+// before Run, and before any request.
+func (s *Set) Begin() { s.opened = s.wall() }
 
 // joinWithin bounds how long a node that starts waits for peers that neither answer nor refuse.
 const joinWithin = 2 * time.Second

@@ -102,6 +102,9 @@ func (s *State) Correct(now int64, began int64, trip time.Duration) {
 // Wall is the counter's wall clock for a local wall time, both in milliseconds.
 func (s *State) Wall(local int64) int64 { return local + s.offset.Load() }
 
+// Timed reports whether Wall knows the counter's clock.
+func (s *State) Timed() bool { return s.timed.Load() }
+
 // Dry notes that the counter answered sold_out, with units held that may return, to a RESERVE sent at mono.
 func (s *State) Dry(saleID string, held, asked int64) {
 	snap := s.current.Load()

@@ -58,7 +58,7 @@ func (c *budgetCrowd) anyClient() *fasthttp.HostClient {
 	return c.clients[rand.IntN(len(c.clients))]
 }
 
-// run has each user send so many requests, each to an edge at random; at half time it calls middle.
+// run has each user send so many requests, each to an edge at random; after a twentieth of them it calls middle, so that most come after it.
 func (c *budgetCrowd) run(rounds int, middle func()) {
 	var next atomic.Int64
 	total := int64(rounds * len(c.tokens))

@@ -79,7 +79,7 @@ func isOrigin(text string) bool {
 // read, besides what browsers always let them.
 const (
 	scriptHeaders  = "Authorization, Content-Type, Idempotency-Key, " + auth.HeaderTicket
-	exposedHeaders = "Age, Etag, Location, Ratelimit, Ratelimit-Policy, Retry-After, " + auth.HeaderCode + ", " + auth.HeaderRequestID
+	exposedHeaders = "Age, Etag, Location, Ratelimit, Ratelimit-Policy, Retry-After, " + headerOrderID + ", " + auth.HeaderCode + ", " + auth.HeaderRequestID
 )
 
 // crossOrigin is a route's CORS, ready for use.

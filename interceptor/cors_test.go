@@ -1,6 +1,7 @@
 package interceptor
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,5 +48,25 @@ func TestCORSIsValidated(t *testing.T) {
 	cfg.Routes[0].CORS = &fallback
 	if err := config.Check(&cfg); err != nil || fallback.MaxAge != defaultCORSMaxAge {
 		t.Errorf("%v, %s", err, fallback.MaxAge)
+	}
+}
+
+// What an answer says in headers of its own can be read by the scripts that it is for: with shop_answer an
+// order's id stands nowhere else.
+func TestScriptsMayReadTheOrdersID(t *testing.T) {
+	const page = "https://shop.example"
+	e := newEdge(t, func(c *Config) {
+		c.Routes[0].CORS = &CORS{Origins: []string{page}, MaxAge: time.Minute}
+		c.Routes[0].Order = OrderForm{ShopForm: true, ShopAnswer: true}
+	})
+	a := e.send("POST", "/api/sales/1/orders", "", "Authorization", "Bearer "+e.token("a1"), "Origin", page)
+	if a.status != 200 || a.header.Get("Access-Control-Allow-Origin") != page || a.header.Get(headerOrderID) == "" {
+		t.Fatalf("%d %v", a.status, a.header)
+	}
+	exposed := a.header.Get("Access-Control-Expose-Headers")
+	for _, name := range []string{headerOrderID, "Headgate-Code", "Headgate-Request-Id", "Retry-After", "Ratelimit"} {
+		if !slices.Contains(strings.Split(exposed, ", "), name) {
+			t.Errorf("%s cannot be read: %s", name, exposed)
+		}
 	}
 }

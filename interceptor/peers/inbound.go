@@ -20,7 +20,7 @@ type inbound struct {
 
 // Serve serves an accepted link until it ends. It closes the connection.
 func (s *Set) Serve(conn net.Conn, c Consent) {
-	in := &inbound{outbox: newOutbox(conn, c.send), set: s, from: s.peer(c.From), reader: recordReader{from: conn, opener: c.receive}}
+	in := &inbound{outbox: newOutbox(conn, c.send, &s.serving), set: s, from: s.peer(c.From), reader: recordReader{from: conn, opener: c.receive}}
 	in.heard.Store(s.clock().UnixNano())
 	s.mu.Lock()
 	if s.closed {

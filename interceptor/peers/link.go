@@ -69,8 +69,8 @@ type link struct {
 	pong func(status []byte)
 }
 
-func newLink(conn net.Conn, send, receive *sealer, most int, pong func([]byte)) *link {
-	l := &link{outbox: newOutbox(conn, send), reader: recordReader{from: conn, opener: receive}, most: most, pong: pong}
+func newLink(conn net.Conn, send, receive *sealer, most int, pong func([]byte), helpers *sync.WaitGroup) *link {
+	l := &link{outbox: newOutbox(conn, send, helpers), reader: recordReader{from: conn, opener: receive}, most: most, pong: pong}
 	l.reader.heard = &l.heard
 	return l
 }

@@ -213,7 +213,7 @@ func (m *member) open(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := newLink(conn, send, receive, s.cfg.HopsPerLink, m.answered)
+	l := newLink(conn, send, receive, s.cfg.HopsPerLink, m.answered, &s.serving)
 	l.reader.from = rest
 	return l, nil
 }

@@ -7,8 +7,12 @@ import (
 	"sync"
 )
 
-// maxPending bounds what waits to be written on one link, bytes. Beyond it frames are refused.
-const maxPending = 8 << 20
+const (
+	// maxPending bounds what waits to be written on one link, bytes. Beyond it frames are refused.
+	maxPending = 8 << 20
+	// maxRounds is how many records one writes, with the frames of others, before somebody else goes on.
+	maxRounds = 64
+)
 
 var (
 	errLinkDown = errors.New("the link is down")
@@ -16,7 +20,7 @@ var (
 )
 
 // outbox is the writing side of a link. Whoever adds a frame while nobody writes becomes the writer and
-// goes on until nothing is left; the others only leave theirs. So frames that come together leave
+// goes on until nothing is left, for a while; the others only leave theirs. So frames that come together leave
 // together, and no goroutine waits for work.
 type outbox struct {
 	mu      sync.Mutex
@@ -27,10 +31,13 @@ type outbox struct {
 	writing bool
 	batch   uint64 // number of the pending record, from 1
 	err     error  // why the link is down
+	// helpers go on writing where there is more to write than one should. They end with the link, and its
+	// reader, which its owner waits for as well, ends after it is down.
+	helpers *sync.WaitGroup
 }
 
-func newOutbox(conn net.Conn, s *sealer) outbox {
-	return outbox{conn: conn, sealer: s, pending: make([]byte, recordHeadBytes, 4096), spare: make([]byte, recordHeadBytes, 4096), batch: 1}
+func newOutbox(conn net.Conn, s *sealer, helpers *sync.WaitGroup) outbox {
+	return outbox{conn: conn, helpers: helpers, sealer: s, pending: make([]byte, recordHeadBytes, 4096), spare: make([]byte, recordHeadBytes, 4096), batch: 1}
 }
 
 // add leaves a frame, with the lock held, and gives the number of its record. write says that the caller
@@ -84,10 +91,15 @@ func (o *outbox) write(patience bool) {
 	if patience {
 		runtime.Gosched()
 	}
-	for {
+	for round := 0; ; round++ {
 		o.mu.Lock()
 		if o.err != nil || len(o.pending) == recordHeadBytes {
 			o.writing = false
+			o.mu.Unlock()
+			return
+		}
+		if round == maxRounds {
+			o.helpers.Go(func() { o.write(false) })
 			o.mu.Unlock()
 			return
 		}

@@ -107,6 +107,7 @@ func rigConfig(t *testing.T) Config {
 		t.Fatal(err)
 	}
 	cfg.Interceptor.Limits.UserInterval.Every = time.Millisecond
+	cfg.Interceptor.Strikes.TooSoon.Mode = interceptor.ModeOff // press asks until it is taken up
 	cfg.Interceptor.PollInterval = 50 * time.Millisecond
 	cfg.Consumer.Counter.Timeout = 300 * time.Millisecond
 	cfg.Consumer.Service.DrainFor = 500 * time.Millisecond

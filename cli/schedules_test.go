@@ -111,7 +111,11 @@ func twoPresses(t *testing.T, r *rig) (first, second, abort *gate) {
 	go func() { first.told <- r.press("s", "u1", "Idempotency-Key", "k") }()
 	<-first.arrived
 	go func() { second.told <- r.press("s", "u1", "Idempotency-Key", "k") }()
-	<-abort.arrived
+	select {
+	case <-abort.arrived:
+	case p := <-second.told:
+		t.Fatalf("the second press was told %+v", p)
+	}
 	return first, second, abort
 }
 

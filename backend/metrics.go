@@ -15,12 +15,13 @@ type figures struct {
 	seconds  *metrics.PrometheusHistogram
 	refusals map[problem.Code]*metrics.Counter
 	fates    map[queue.Fate]*metrics.Counter
+	letters  map[string]*metrics.Counter // dead letters that operators settled
 	badHops  *metrics.Counter
 	panics   *metrics.Counter
 }
 
 func newFigures(set *metrics.Set) *figures {
-	f := &figures{refusals: map[problem.Code]*metrics.Counter{}, fates: map[queue.Fate]*metrics.Counter{}}
+	f := &figures{refusals: map[problem.Code]*metrics.Counter{}, fates: map[queue.Fate]*metrics.Counter{}, letters: map[string]*metrics.Counter{}}
 	for i, class := range []string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"} {
 		f.requests[i] = set.NewCounter(`headgate_backend_requests_total{status="` + class + `"}`)
 	}
@@ -30,6 +31,9 @@ func newFigures(set *metrics.Set) *figures {
 	}
 	for _, fate := range []queue.Fate{queue.Confirmed, queue.Refused, queue.Unknown} {
 		f.fates[fate] = set.NewCounter(`headgate_backend_orders_total{fate="` + fate.String() + `"}`)
+	}
+	for _, result := range []string{letterReplayed, letterRejected, letterDropped} {
+		f.letters[result] = set.NewCounter(`headgate_backend_dead_letters_settled_total{result="` + result + `"}`)
 	}
 	f.badHops = set.NewCounter("headgate_backend_bad_hops_total")
 	f.panics = set.NewCounter("headgate_backend_panics_total")

@@ -51,7 +51,7 @@ func TestIndexes(t *testing.T) {
 	s.write = s.write.Session(&gorm.Session{Logger: r})
 	exercise(t, s)
 
-	grows := regexp.MustCompile(`SCAN (orders|outbox|stock_journal|users|dead_letters|parked_messages|payments|sale_changes)\b`)
+	grows := regexp.MustCompile(`SCAN (orders|outbox|stock_journal|users|dead_letters|parked_messages|payments|refunds|sandbox_payments|sandbox_callbacks|sale_changes)\b`)
 	explained := 0
 	for _, statement := range r.statements {
 		if !strings.HasPrefix(statement, "SELECT") && !strings.HasPrefix(statement, "UPDATE") && !strings.HasPrefix(statement, "DELETE") {
@@ -107,7 +107,10 @@ func exercise(t *testing.T, s *Store) {
 	must(err)
 	_, err = s.ActiveOrders(ctx, "1", 0, 10)
 	must(err)
+	exercisePayments(t, s)
 	_, err = s.CancelOrder(ctx, 1, "u1")
+	must(err)
+	_, err = s.CancelDueOrders(ctx, []sale.OrderID{1, 2})
 	must(err)
 	_, err = s.CancelDue(ctx, 10)
 	must(err)
@@ -138,5 +141,57 @@ func exercise(t *testing.T, s *Store) {
 	must(err)
 	must(s.FinishParked(ctx, 1))
 	_, err = s.Backlog(ctx)
+	must(err)
+}
+
+// exercisePayments pays order 4, of a user of its own, and again after it was paid.
+func exercisePayments(t *testing.T, s *Store) {
+	t.Helper()
+	ctx := context.Background()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(s.CreateSale(ctx, &Sale{ID: "2", Currency: "CNY", Stock: 100, OpensAt: time.Now(), HoldFor: time.Second, PayWithin: time.Hour}))
+	_, err := s.WriteOrders(ctx, []Accepted{{Binding: sale.Binding{Order: 4, Sale: "2", User: "u4", Quantity: 1, Slot: 1}}})
+	must(err)
+	for range 2 {
+		_, p, err := s.BeginPayment(ctx, 4, "u4", PaymentTerms{Provider: "bank", Margin: time.Second})
+		must(err)
+		must(s.SetPaymentPage(ctx, p.ID, "/page"))
+		_, err = s.ClaimPayments(ctx, 10, time.Hour)
+		must(err)
+		must(s.RetryPayment(ctx, p.ID, 0, "no answer", false))
+		must(s.ClosePayment(ctx, p.ID, "expired"))
+	}
+	for _, reference := range []string{"4-1", "4-2"} { // the second is refunded
+		_, err = s.ReceivePayment(ctx, "bank", reference, Money{AmountMinor: 1, Currency: "CNY", At: time.Now()})
+		must(err)
+	}
+	_, err = s.PaymentsOfOrder(ctx, 4)
+	must(err)
+	_, err = s.ClaimRefunds(ctx, 10, time.Hour)
+	must(err)
+	must(s.SettleRefund(ctx, 1, RefundDone, "done", 0))
+	for _, state := range []string{"", RefundDone} {
+		_, err = s.ListRefunds(ctx, state, 0, 10)
+		must(err)
+	}
+	_, err = s.AddSandboxPayment(ctx, SandboxPayment{Reference: "r", AmountMinor: 1, Currency: "CNY", ExpiresAt: time.Now().Add(time.Hour)})
+	must(err)
+	_, _, err = s.PaySandbox(ctx, "r", false, func(SandboxPayment, time.Time) []SandboxCallback { return []SandboxCallback{{Reference: "r"}} })
+	must(err)
+	_, err = s.SandboxPayment(ctx, "r")
+	must(err)
+	_, err = s.RefundSandbox(ctx, "r", 1)
+	must(err)
+	_, err = s.ClaimSandboxCallbacks(ctx, 10, time.Hour)
+	must(err)
+	must(s.RetrySandboxCallback(ctx, 1, time.Hour))
+	must(s.FinishSandboxCallback(ctx, 1))
+	must(s.SetSandboxBehaviour(ctx, "{}"))
+	_, err = s.SandboxBehaviour(ctx)
 	must(err)
 }

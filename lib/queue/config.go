@@ -27,7 +27,7 @@ type Config struct {
 	// Prefix begins the names of the broker's exchanges and queues; default headgate.
 	Prefix string `yaml:"prefix"`
 
-	// Channels is the number of channels that publishers share; default 2, 1 to 16.
+	// Channels is the number of channels that publishers share; default 4, 1 to 16.
 	Channels int `yaml:"channels"`
 
 	// MaxReady bounds the ready messages of a topic; beyond it messages are refused. Messages that are
@@ -54,7 +54,7 @@ func DefaultConfig() Config {
 		Driver:         Embedded,
 		Path:           "data/queue.db",
 		Prefix:         "headgate",
-		Channels:       2,
+		Channels:       4,
 		MaxReady:       1_000_000,
 		DeliveryLimit:  1000,
 		PublishTimeout: 5 * time.Second,

@@ -38,7 +38,7 @@ func dial(ctx context.Context, address, name string) (*amqp.Connection, error) {
 				return nil, err
 			}
 			release = context.AfterFunc(ctx, func() { _ = raw.Close() })
-			return &boundedWriter{raw}, nil
+			return gather(raw), nil
 		},
 	})
 	if release != nil && !release() && err == nil {
@@ -49,16 +49,6 @@ func dial(ctx context.Context, address, name string) (*amqp.Connection, error) {
 		return nil, fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
 	}
 	return conn, nil
-}
-
-// boundedWriter gives every write a deadline, since the client's writes know no context.
-type boundedWriter struct{ net.Conn }
-
-func (w *boundedWriter) Write(b []byte) (int, error) {
-	if err := w.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
-		return 0, err
-	}
-	return w.Conn.Write(b)
 }
 
 // hangUp closes a connection politely if the broker still listens.

@@ -42,6 +42,7 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	s.registerAccounts(b)
 	s.registerShop(b)
 	s.registerAdmin(b)
+	s.registerPayments(b)
 
 	document, err := json.Marshal(api.OpenAPI())
 	if err != nil {
@@ -130,8 +131,10 @@ func tagOf(path string) string {
 	switch {
 	case strings.HasPrefix(path, "/api/admin/"):
 		return "operator"
-	case strings.HasPrefix(path, "/api/orders"), strings.HasPrefix(path, "/api/sales"):
+	case strings.HasPrefix(path, "/api/orders"), strings.HasPrefix(path, "/api/sales"), strings.HasPrefix(path, "/api/payments/"):
 		return "shop"
+	case strings.HasPrefix(path, "/sandbox/"):
+		return "sandbox"
 	}
 	return "account"
 }

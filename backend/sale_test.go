@@ -304,7 +304,7 @@ func TestNoSuchRoute(t *testing.T) {
 
 // Every route is in the document, and every one that the document has answers.
 func TestOpenAPI(t *testing.T) {
-	s := newShop(t)
+	s := newShop(t, withSandbox)
 	var doc struct {
 		OpenAPI string
 		Paths   map[string]map[string]struct {
@@ -338,6 +338,8 @@ func TestOpenAPI(t *testing.T) {
 		"PUT /api/admin/sales/{sale}/stock", "GET /api/admin/sales/{sale}/audit", "GET /api/admin/bans", "POST /api/admin/bans",
 		"DELETE /api/admin/bans", "DELETE /api/admin/bans/{kind}/{value}", "POST /api/admin/users/{user}/revoke", "GET /api/admin/dead-letters",
 		"GET /api/admin/dead-letters/{letter}", "POST /api/admin/dead-letters/{letter}/replay", "POST /api/admin/dead-letters/{letter}/discard",
+		"POST /api/orders/{order}/pay", "POST /api/payments/{provider}/notify", "GET /api/admin/refunds", "GET /api/admin/orders/{order}/payments",
+		"GET /sandbox/payment", "POST /sandbox/payment", "GET /api/admin/payments/sandbox", "PUT /api/admin/payments/sandbox",
 	}
 	for _, route := range want {
 		found := false

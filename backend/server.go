@@ -17,6 +17,9 @@ import (
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
+	"headgate.example/lib/payment"
+	paymentopen "headgate.example/lib/payment/open"
+	"headgate.example/lib/payment/sandbox"
 	"headgate.example/lib/queue"
 	"headgate.example/lib/queue/open"
 	"headgate.example/lib/service"
@@ -62,7 +65,9 @@ type Server struct {
 	queue   queue.Queue
 	counter Counter
 	tickets *auth.Keyring
-	hops    *auth.Keyring
+	// provider moves the money; nil: nothing can be paid here.
+	provider payment.Provider
+	hops     *auth.Keyring
 
 	accounts *accounts
 	book     *saleBook
@@ -120,6 +125,9 @@ func (s *Server) open(ctx context.Context, rt *service.Runtime) error {
 		if s.counter, err = client.Open(cfg.Counter); err != nil {
 			return fmt.Errorf("counter: %w", err)
 		}
+	}
+	if s.provider, err = paymentopen.Open(cfg.Payment, s.store); err != nil {
+		return err
 	}
 	s.metrics = newFigures(rt.Metrics)
 	s.intake = &intake{queue: s.queue, now: s.now}
@@ -188,6 +196,9 @@ func (s *Server) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.pusher.Run(parts, pushEvery) })
 	running.Go(func() { s.waiters.run(parts) })
+	if s.config.Payment.Provider == payment.Sandbox {
+		running.Go(func() { sandbox.NewCourier(s.store, s.notifyAddress(), s.log).Run(parts) })
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
 	s.log.Info("backend serves", "addr", s.Addr())

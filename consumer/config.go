@@ -6,6 +6,7 @@ import (
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
+	"headgate.example/lib/payment"
 	"headgate.example/lib/queue"
 	"headgate.example/lib/service"
 	"headgate.example/lib/store"
@@ -49,6 +50,10 @@ type Config struct {
 	SweepInterval time.Duration `yaml:"sweep_interval"`
 	// SweepBatch is how many of them one transaction cancels. Default 200.
 	SweepBatch int `yaml:"sweep_batch"`
+	// Payment is whom payments are asked of and money is given back through: as the backends have it.
+	Payment payment.Config `yaml:"payment"`
+	// PaymentInterval is how often payments to be asked about and refunds are looked for. Default 500ms.
+	PaymentInterval time.Duration `yaml:"payment_interval"`
 }
 
 // DefaultConfig has every default but the ticket keys, which have none.
@@ -59,6 +64,7 @@ func DefaultConfig() Config {
 		ParkAfter: 30 * time.Second, ParkedInterval: 5 * time.Second,
 		OutboxInterval: 200 * time.Millisecond, OutboxBatch: 200, OutboxConcurrency: 16,
 		SweepInterval: time.Second, SweepBatch: 200,
+		Payment: payment.DefaultConfig(), PaymentInterval: 500 * time.Millisecond,
 	}
 	c.Service.Admin = "127.0.0.1:8184"
 	return c
@@ -79,6 +85,8 @@ func (c *Config) Validate(p *config.Problems) {
 	between(p, "outbox_batch", c.OutboxBatch, 1, store.MaxPage)
 	between(p, "outbox_concurrency", c.OutboxConcurrency, 1, MaxOutboxConcurrency)
 	between(p, "sweep_interval", c.SweepInterval, time.Millisecond, 10*time.Minute)
+	c.Payment.Validate(p.In("payment"))
+	between(p, "payment_interval", c.PaymentInterval, time.Millisecond, time.Minute)
 	between(p, "sweep_batch", c.SweepBatch, 1, store.MaxPage)
 	if round := c.releaseRound(); round > maxReleaseRound {
 		p.Addf("outbox_concurrency", "a round of %d outbox rows, each waiting up to counter.timeout (%s), may take %s: raise it, or lower outbox_batch, until that is at most %s",

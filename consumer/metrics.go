@@ -67,6 +67,10 @@ func (m *meter) confirmed(code client.ConfirmCode) { m.count("confirm_total", "c
 
 func (m *meter) released(answer string) { m.count("release_total", "answer", answer, 1) }
 
+func (m *meter) asked(answer string) { m.count("payment_questions_total", "answer", answer, 1) }
+
+func (m *meter) refunded(outcome string) { m.count("refunds_total", "outcome", outcome, 1) }
+
 func (m *meter) alarm(kind string) { m.count("alarms_total", "kind", kind, 1) }
 
 // wrote counts one committed batch.

@@ -29,9 +29,12 @@ type Ledger interface {
 	OrderLedger
 	ParkedLedger
 	OutboxLedger
+	PaymentLedger
 	// CancelDue cancels up to limit unpaid orders past their deadline, and pauses sales that it cannot.
 	CancelDue(ctx context.Context, limit int) (store.SweepReport, error)
 	Backlog(ctx context.Context) (store.Backlog, error)
+	// Now is the database's clock.
+	Now(ctx context.Context) (time.Time, error)
 	Ping(ctx context.Context) error
 }
 

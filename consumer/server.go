@@ -12,6 +12,8 @@ import (
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
+	"headgate.example/lib/payment"
+	paymentopen "headgate.example/lib/payment/open"
 	"headgate.example/lib/queue"
 	queueopen "headgate.example/lib/queue/open"
 	"headgate.example/lib/service"
@@ -31,7 +33,9 @@ type Server struct {
 	counter Counter
 	queue   Queue
 	ledger  Ledger
-	closers []func() error // what Open opened, in the order of closing
+	// provider moves the money; nil: there is none.
+	provider payment.Provider
+	closers  []func() error // what Open opened, in the order of closing
 
 	counterAnswers atomic.Bool // whether the last CONFIRM was answered by any shard
 	// awaySince has each shard that orders came from (at most 1024), and since when it does not
@@ -50,6 +54,9 @@ func WithQueue(q Queue) Option { return func(s *Server) { s.queue = q } }
 
 // WithLedger replaces the ledger; its tables must be there.
 func WithLedger(l Ledger) Option { return func(s *Server) { s.ledger = l } }
+
+// WithProvider replaces the payment provider.
+func WithProvider(p payment.Provider) Option { return func(s *Server) { s.provider = p } }
 
 // WithClock replaces the clock by which the consumer waits.
 func WithClock(c Clock) Option { return func(s *Server) { s.clock = c } }
@@ -84,6 +91,11 @@ func (s *Server) connect(ctx context.Context) error {
 			return err
 		}
 		s.ledger, s.closers = ledger, append(s.closers, ledger.Close)
+		if s.provider == nil {
+			if s.provider, err = paymentopen.Open(s.cfg.Payment, ledger); err != nil {
+				return err
+			}
+		}
 		if err := ledger.Migrate(ctx); err != nil {
 			return err
 		}
@@ -150,6 +162,8 @@ func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.loop(loops, work, "outbox", s.cfg.OutboxInterval, s.relayOutbox) })
 	wg.Go(func() { s.loop(loops, work, "sweep", s.cfg.SweepInterval, s.sweep) })
+	wg.Go(func() { s.loop(loops, work, "payments", s.cfg.PaymentInterval, s.askPayments) })
+	wg.Go(func() { s.loop(loops, work, "refunds", s.cfg.PaymentInterval, s.refund) })
 	wg.Go(func() { s.loop(loops, work, "parked", s.cfg.ParkedInterval, s.retryParked) })
 	wg.Go(func() { s.loop(loops, work, "backlog", observeInterval, s.observe) })
 

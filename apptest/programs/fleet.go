@@ -55,6 +55,7 @@ func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
 	f := &Fleet{t: t, bin: bin, folder: t.TempDir(), ports: make(map[string]string), env: []string{
 		"HEADGATE_TOKEN_SECRET=" + strings.Repeat("token-secret-", 4),
 		"HEADGATE_TICKET_SECRET=" + strings.Repeat("ticket-secret-", 3),
+		"HEADGATE_PAYMENT_SECRET=" + strings.Repeat("payment-secret-", 3),
 		"HEADGATE_HOP_SECRET=" + strings.Repeat("hop-secret-", 3),
 		"HEADGATE_COUNTER_CLIENT_PASSWORD=client-password", "HEADGATE_COUNTER_OPERATOR_PASSWORD=operator-password",
 		"HEADGATE_AMQP_URL=" + spec.AMQP, "HEADGATE_MYSQL_DSN=" + spec.MySQL,

@@ -74,6 +74,7 @@ func (s *Server) write(ctx context.Context, messages []*message) error {
 		return fmt.Errorf("writing %d orders: %w", len(batch), err)
 	}
 	s.meter.wrote(s.clock.Now().Sub(begun), &report)
+	s.announce(&report)
 	for _, id := range report.Paused {
 		s.alarm("over_ceiling", "the ledger's stock ceiling stopped a batch; the sale is being paused", "sale", id)
 	}

@@ -24,6 +24,7 @@ type meter struct {
 	ledgerFailed  *metrics.Counter
 	attempts      *metrics.Counter
 	swept         *metrics.Counter
+	unannounced   *metrics.Counter
 	backlog       atomic.Pointer[store.Backlog]
 }
 
@@ -39,6 +40,7 @@ func newMeter(set *metrics.Set) *meter {
 		ledgerFailed:  set.NewCounter("headgate_consumer_ledger_failures_total"),
 		attempts:      set.NewCounter("headgate_consumer_transactions_total"),
 		swept:         set.NewCounter("headgate_consumer_deadline_cancellations_total"),
+		unannounced:   set.NewCounter("headgate_consumer_deadline_messages_lost_total"),
 	}
 	gauge := func(name string, value func(*store.Backlog) float64) {
 		set.NewGauge(name, func() float64 {

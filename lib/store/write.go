@@ -49,7 +49,9 @@ type WriteResult struct {
 	Order   sale.OrderID
 	Outcome Outcome
 	State   sale.OrderState // of the row, when there is one
-	Why     string          // for Rejected, Mismatch, NoSale and OverCeiling
+	// PayWithin is the time from the commit to the deadline of an order that was just Written unpaid.
+	PayWithin time.Duration
+	Why       string // for Rejected, Mismatch, NoSale and OverCeiling
 }
 
 // WriteReport has one result for each order of the batch, in the batch's order.
@@ -230,6 +232,7 @@ func (w *writer) decide(a *Accepted, known map[sale.OrderID]Order, sales map[str
 	}
 	w.rows.activate(*a, &of, now)
 	result.Outcome, result.State = Written, sale.Unpaid
+	result.PayWithin = time.Duration(of.PayWithinMS) * time.Millisecond
 	return result
 }
 

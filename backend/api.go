@@ -93,6 +93,7 @@ func (s *Server) registerAdmin(b *builder) {
 	add(b, admins, "admin-close-sale", http.MethodPost, "/api/admin/sales/{sale}/close", "End a sale for good; 202: the counter will be told", 200, s.closeSale)
 	add(b, admins, "admin-set-stock", http.MethodPut, "/api/admin/sales/{sale}/stock", "Change the stock; 202: the counter will be told", 200, s.setStock)
 	add(b, admins, "admin-audit-sale", http.MethodGet, "/api/admin/sales/{sale}/audit", "Compare counter and ledger", 200, s.auditSale)
+	add(b, admins, "admin-repair-sale", http.MethodPost, "/api/admin/sales/{sale}/repair", "Bring counter and ledger into agreement after one lost data, or say how", 200, s.repairSale)
 	add(b, admins, "admin-list-bans", http.MethodGet, "/api/admin/bans", "Every ban that stands", 200, s.listBans)
 	add(b, admins, "admin-add-ban", http.MethodPost, "/api/admin/bans", "Ban a user, an address or a network", 201, s.addBan)
 	add(b, admins, "admin-remove-ban", http.MethodDelete, "/api/admin/bans/{kind}/{value}", "Take a ban back", 204, s.removeBan)

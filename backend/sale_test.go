@@ -335,7 +335,7 @@ func TestOpenAPI(t *testing.T) {
 		"POST /api/sales/{sale}/orders", "GET /api/orders", "GET /api/orders/{order}", "POST /api/orders/{order}/cancel",
 		"GET /api/admin/sales", "POST /api/admin/sales", "GET /api/admin/sales/{sale}", "POST /api/admin/sales/{sale}/open",
 		"POST /api/admin/sales/{sale}/pause", "POST /api/admin/sales/{sale}/resume", "POST /api/admin/sales/{sale}/close",
-		"PUT /api/admin/sales/{sale}/stock", "GET /api/admin/sales/{sale}/audit", "GET /api/admin/bans", "POST /api/admin/bans",
+		"PUT /api/admin/sales/{sale}/stock", "GET /api/admin/sales/{sale}/audit", "POST /api/admin/sales/{sale}/repair", "GET /api/admin/bans", "POST /api/admin/bans",
 		"DELETE /api/admin/bans", "DELETE /api/admin/bans/{kind}/{value}", "POST /api/admin/users/{user}/revoke", "GET /api/admin/dead-letters",
 		"GET /api/admin/dead-letters/{letter}", "POST /api/admin/dead-letters/{letter}/replay", "POST /api/admin/dead-letters/{letter}/discard",
 		"POST /api/orders/{order}/pay", "POST /api/payments/{provider}/notify", "GET /api/admin/refunds", "GET /api/admin/orders/{order}/payments",

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"headgate.example/backend/agreement"
-	"headgate.example/backend/audit"
+	"headgate.example/backend/repair"
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
@@ -32,7 +32,7 @@ const pushEvery = time.Second
 // Counter is what the backend needs of the counter's client.
 type Counter interface {
 	agreement.Counter
-	audit.Counter
+	repair.Counter
 	Ban(ctx context.Context, kind, value string, untilMillis int64, reason string) error
 	Unban(ctx context.Context, kind, value string) error
 	Revoke(ctx context.Context, user string, beforeMillis int64) error

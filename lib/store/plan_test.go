@@ -142,6 +142,16 @@ func exercise(t *testing.T, s *Store) {
 	must(s.FinishParked(ctx, 1))
 	_, err = s.Backlog(ctx)
 	must(err)
+	_, err = s.HighestOrder(ctx)
+	must(err)
+	_, err = s.WriteOrders(ctx, []Accepted{order(20, 20)})
+	must(err)
+	must(s.CancelLost(ctx, 20, "why"))
+	_, err = s.ReopenOutbox(ctx, 1, 2)
+	must(err)
+	must(s.AdoptSale(ctx, "1", Adoption{Revision: 9, Stock: 100, Intent: IntentOpen}))
+	_, err = s.DueNow(ctx, 1)
+	must(err)
 }
 
 // exercisePayments pays order 4, of a user of its own, and again after it was paid.

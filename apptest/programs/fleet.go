@@ -215,6 +215,20 @@ func (f *Fleet) StartConsumer() {
 	f.Consumer = f.start("consumer")
 }
 
+// StartInterceptor starts the edge again after it was killed.
+func (f *Fleet) StartInterceptor() {
+	f.t.Helper()
+	f.Interceptor = f.start("interceptor")
+}
+
+// CounterFolder is the data folder of a shard, counted from 0.
+func (f *Fleet) CounterFolder(shard int) string { return filepath.Join(f.folder, counterName(shard)) }
+
+// CounterConfig is the config file of a shard, counted from 0.
+func (f *Fleet) CounterConfig(shard int) string {
+	return filepath.Join(f.folder, counterName(shard)+".yaml")
+}
+
 // Admin is http://host:port of a program's admin server.
 func (f *Fleet) Admin(program string) string { return "http://" + f.ports[program] }
 

@@ -27,6 +27,7 @@ func (r *repair) differences(ctx context.Context, s *store.Sale) error {
 	}
 	var missing []client.Hold
 	var confirmed []sale.OrderID
+	var freed []*store.Order
 	for _, f := range found.Sales[0].Findings {
 		switch {
 		case f.Row == nil && f.Hold != nil && f.Hold.State == sale.Confirmed:
@@ -34,9 +35,7 @@ func (r *repair) differences(ctx context.Context, s *store.Sale) error {
 		case f.Row != nil && !f.Row.Active() && f.Hold != nil && f.Hold.State == sale.Confirmed:
 			confirmed = append(confirmed, f.Order)
 		case f.Row != nil && f.Row.Active() && f.Hold != nil && f.Hold.State == sale.Released && f.Hold.Binding == f.Row.Binding():
-			if err := r.freed(ctx, f.Row); err != nil {
-				return err
-			}
+			freed = append(freed, f.Row)
 		default:
 			r.report.list("sale %s: order %s %s", s.ID, f.Order, f.What)
 		}
@@ -47,22 +46,40 @@ func (r *repair) differences(ctx context.Context, s *store.Sale) error {
 	if n := found.Sales[0].Travelling; n > 0 {
 		r.report.wait("sale %s: %d orders are on their way", s.ID, n)
 	}
+	if err := r.freed(ctx, s.ID, freed); err != nil { // first: their slots may be others' since
+		return err
+	}
 	if err := r.reopen(ctx, s.ID, confirmed); err != nil {
 		return err
 	}
 	return r.write(ctx, s, missing)
 }
 
-// freed cancels an order that the counter has released: it does so only for what the ledger has freed,
-// in a commit that its backup lacks.
-func (r *repair) freed(ctx context.Context, row *store.Order) error {
-	if row.State != sale.Unpaid {
-		r.report.list("sale %s: order %s of user %s is %s, but the counter has released it: the ledger lost how it ended", row.SaleID, row.ID, row.UserID, row.State)
+// freed cancels orders that the counter has released: it does so only for what the ledger has freed, in a
+// commit that its backup lacks.
+func (r *repair) freed(ctx context.Context, saleID string, rows []*store.Order) error {
+	const why = "the counter had released it: the ledger lost how it ended"
+	var ids []sale.OrderID
+	for _, row := range rows {
+		if row.State != sale.Unpaid {
+			r.report.list("sale %s: order %s of user %s is %s, but %s", saleID, row.ID, row.UserID, row.State, why)
+			continue
+		}
+		ids = append(ids, row.ID)
+	}
+	if len(ids) == 0 {
 		return nil
 	}
-	const why = "the counter had released it: the ledger lost how it ended"
-	step := Step{Kind: FreeOrder, Sale: row.SaleID, Count: 1, Orders: []sale.OrderID{row.ID}, What: "order " + row.ID.String() + " is cancelled: " + why}
-	return r.do(ctx, step, func() error { return r.Ledger.CancelLost(ctx, row.ID, why) })
+	step := Step{Kind: FreeOrder, Sale: saleID, Count: len(ids), Orders: first(ids), What: fmt.Sprintf("%d unpaid orders are cancelled, each because %s", len(ids), why)}
+	return r.do(ctx, step, func() error {
+		for _, id := range ids {
+			err := r.Ledger.CancelLost(ctx, id, why)
+			if err != nil && !errors.Is(err, store.ErrNotCancellable) { // it has moved on meanwhile: the next audit says how
+				return fmt.Errorf("order %s: %w", id, err)
+			}
+		}
+		return nil
+	})
 }
 
 // reopen sends the releases of orders again that are inactive here and confirmed there.

@@ -36,7 +36,7 @@ type Config struct {
 	// Linger is how long a batch waits to fill up after its first message. Default 20ms.
 	Linger time.Duration `yaml:"linger"`
 	// Workers is how many batches are worked on at once, each from a subscription of its own: while one
-	// waits for its commit, the next is read and confirmed. Default 2, at most MaxWorkers.
+	// waits for its commit, the next is read and confirmed. Default 3, at most MaxWorkers.
 	Workers int `yaml:"workers"`
 	// ParkAfter is how long a message keeps its batch waiting for its counter shard before it is
 	// parked in the ledger. Default 30s.
@@ -67,7 +67,7 @@ type Config struct {
 func DefaultConfig() Config {
 	c := Config{
 		Service: service.DefaultConfig(), Queue: queue.DefaultConfig(), Database: store.DefaultConfig(), Counter: client.DefaultConfig(),
-		BatchSize: 500, Linger: 20 * time.Millisecond, Workers: 2,
+		BatchSize: 500, Linger: 20 * time.Millisecond, Workers: 3,
 		ParkAfter: 30 * time.Second, ParkedInterval: 5 * time.Second,
 		OutboxInterval: 200 * time.Millisecond, OutboxBatch: 200, OutboxConcurrency: 16,
 		SweepInterval: time.Second, SweepBatch: 200,

@@ -13,6 +13,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"headgate.example/backend/web"
+	"headgate.example/lib/payment"
+	"headgate.example/lib/payment/sandbox"
 	"headgate.example/lib/problem"
 	"headgate.example/lib/service"
 )
@@ -60,6 +62,9 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	}
 	notFound := s.notFound(mux)
 	site.Register(mux, notFound)
+	if s.config.Payment.Provider == payment.Sandbox {
+		site.RegisterSandbox(mux, sandbox.PagePath)
+	}
 	mux.HandleFunc("/", notFound)
 	return mux, nil
 }

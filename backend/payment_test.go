@@ -186,7 +186,9 @@ func TestLateMoney(t *testing.T) {
 	page := s.pay(alice, id).Payment.Page
 	s.call(alice, "POST", "/api/orders/"+id.String()+"/cancel", nil).want(200, "")
 	s.press(page).want(200, "")
-	var refunds struct{ Refunds []struct{ Reference, State, Reason string } }
+	var refunds struct {
+		Refunds []struct{ Reference, State, Reason string }
+	}
 	servicetest.Eventually(t, 20*time.Second, "a refund is listed", func() bool {
 		s.call(root, "GET", "/api/admin/refunds?state=due", nil).want(200, "").into(&refunds)
 		return len(refunds.Refunds) == 1

@@ -56,7 +56,7 @@ func (s *shop) press(page string) *answer {
 	if !ok {
 		s.t.Fatalf("the pay page is %q", page)
 	}
-	return s.call(nobody, "POST", "/sandbox/payment?"+query, nil)
+	return s.call(nobody, "POST", "/sandbox/pay?"+query, nil)
 }
 
 func (s *shop) metricsText() string {
@@ -104,7 +104,7 @@ func TestPay(t *testing.T) {
 		t.Fatal(err)
 	}
 	forged.Set("reference", first.Payment.Reference+"0")
-	s.call(nobody, "POST", "/sandbox/payment?"+forged.Encode(), nil).want(403, "forbidden")
+	s.call(nobody, "POST", "/sandbox/pay?"+forged.Encode(), nil).want(403, "forbidden")
 	s.call(nobody, "GET", "/sandbox/payment?"+query, nil).want(200, "")
 	s.press(first.Payment.Page).want(200, "")
 	s.press(first.Payment.Page).want(200, "")

@@ -339,7 +339,7 @@ func TestOpenAPI(t *testing.T) {
 		"DELETE /api/admin/bans", "DELETE /api/admin/bans/{kind}/{value}", "POST /api/admin/users/{user}/revoke", "GET /api/admin/dead-letters",
 		"GET /api/admin/dead-letters/{letter}", "POST /api/admin/dead-letters/{letter}/replay", "POST /api/admin/dead-letters/{letter}/discard",
 		"POST /api/orders/{order}/pay", "POST /api/payments/{provider}/notify", "GET /api/admin/refunds", "GET /api/admin/orders/{order}/payments",
-		"GET /sandbox/payment", "POST /sandbox/payment", "GET /api/admin/payments/sandbox", "PUT /api/admin/payments/sandbox",
+		"GET /sandbox/payment", "POST /sandbox/pay", "GET /api/admin/payments/sandbox", "PUT /api/admin/payments/sandbox",
 	}
 	for _, route := range want {
 		found := false

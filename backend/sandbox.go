@@ -19,7 +19,7 @@ func (s *Server) registerSandbox(b *builder, box *sandbox.Sandbox) {
 			row, err := box.Page(ctx, in.Reference, in.Proof)
 			return sandboxAnswer(&row, err)
 		})
-	add(b, anyone, "sandbox-pay", http.MethodPost, "/sandbox/payment", "Pay, on the sandbox's page", 200,
+	add(b, anyone, "sandbox-pay", http.MethodPost, sandbox.PagePath, "Pay, on the sandbox's page", 200,
 		func(ctx context.Context, in *sandboxInput) (*sandboxOutput, error) {
 			row, err := box.Pay(ctx, in.Reference, in.Proof)
 			return sandboxAnswer(&row, err)

@@ -4,7 +4,6 @@ import { call, Problem } from "./api.js";
 import { byId, setText } from "./dom.js";
 import { price } from "./words.js";
 
-const address = `/sandbox/payment${location.search}`;
 const button = byId("pay");
 
 function show(payment) {
@@ -20,10 +19,10 @@ function show(payment) {
   document.body.dataset.state = payment.state;
 }
 
-async function ask(method) {
+async function ask(method, path) {
   button.disabled = true;
   try {
-    show((await call(method, address)).body);
+    show((await call(method, path + location.search)).body);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     setText(byId("pay-state"), problem.code === "network" ? "No answer came back. Try again." : problem.message);
@@ -31,5 +30,5 @@ async function ask(method) {
   }
 }
 
-button.addEventListener("click", () => ask("POST"));
-ask("GET");
+button.addEventListener("click", () => ask("POST", location.pathname));
+ask("GET", "/sandbox/payment");

@@ -55,6 +55,9 @@ func newMeter(set *metrics.Set) *meter {
 	gauge("headgate_consumer_outbox_age_seconds", func(b *store.Backlog) float64 { return b.OutboxAge.Seconds() })
 	gauge("headgate_consumer_parked_messages", func(b *store.Backlog) float64 { return float64(b.Parked) })
 	gauge("headgate_consumer_parked_age_seconds", func(b *store.Backlog) float64 { return b.ParkedAge.Seconds() })
+	gauge("headgate_consumer_payments_open", func(b *store.Backlog) float64 { return float64(b.PaymentsOpen) })
+	gauge("headgate_consumer_refunds_due", func(b *store.Backlog) float64 { return float64(b.RefundsDue) })
+	gauge("headgate_consumer_refunds_parked", func(b *store.Backlog) float64 { return float64(b.RefundsParked) })
 	gauge("headgate_consumer_dead_letters", func(b *store.Backlog) float64 { return float64(b.DeadLetters) })
 	return m
 }

@@ -43,10 +43,10 @@ RUN_TESTS = HEADGATE_TEST_BIN=$(CURDIR)/bin go run ./apptest/cmd/services -- go 
 test: vet format build ## vet, format, all tests: packages with the race detector, then whole programs under load
 	$(RUN_TESTS)
 
-soak: build ## the long tests: simulation for an hour (HEADGATE_SIM_FOR), 50 rounds of kill -9, 300 faults of three voters, 30 of two shards of three, each fuzz target for a minute (HEADGATE_FUZZ_TIME)
+soak: build ## the long tests: simulation for an hour (HEADGATE_SIM_FOR), 50 rounds of kill -9, 50 of each fault of broker, database and consumers (HEADGATE_FAULT_ROUNDS), 300 faults of three voters, 30 of two shards of three, each fuzz target for a minute (HEADGATE_FUZZ_TIME)
 	HEADGATE_SIM_FOR=$${HEADGATE_SIM_FOR:-1h} go test -count=1 -timeout 0 -v -run '^TestSeeds$$' ./counter/simulation
-	HEADGATE_KILL_ROUNDS=$${HEADGATE_KILL_ROUNDS:-50} HEADGATE_LINEAR_ROUNDS=$${HEADGATE_LINEAR_ROUNDS:-300} HEADGATE_SHARD_KILLS=$${HEADGATE_SHARD_KILLS:-30} \
-		$(RUN_TESTS) -only apptest -run 'TestKillRounds|TestCrowd|TestLinearizable|TestLeadersOfTwoShards' -timeout 2h
+	HEADGATE_KILL_ROUNDS=$${HEADGATE_KILL_ROUNDS:-50} HEADGATE_FAULT_ROUNDS=$${HEADGATE_FAULT_ROUNDS:-50} HEADGATE_LINEAR_ROUNDS=$${HEADGATE_LINEAR_ROUNDS:-300} HEADGATE_SHARD_KILLS=$${HEADGATE_SHARD_KILLS:-30} \
+		$(RUN_TESTS) -only apptest -run 'TestKillRounds|TestFaults|TestCrowd|TestLinearizable|TestLeadersOfTwoShards' -timeout 3h
 	go run ./apptest/cmd/fuzzall -each $${HEADGATE_FUZZ_TIME:-60s}
 
 bench: bench-edge bench-counter bench-ledger ## all benchmarks: the edge against fasthttp and nginx, the counter against Redis, queue and ledger (about 12 minutes)

@@ -180,7 +180,7 @@ func TestCounterDiskLost(t *testing.T) {
 		d.buy(40) // these wait in the queue
 		d.loseCounter(0)
 		d.fleet.StartCounter(0) // bootstrap: true, on an empty folder
-		d.fleet.StartConsumer()
+		d.fleet.StartConsumer(0)
 		waitFor(t, 30*time.Second, "the audit says that the sale is lost", func() bool {
 			r := d.cli("audit")
 			return r.Code == 1 && strings.Contains(r.Stdout, "the counter does not know the sale") && strings.Contains(r.Stdout, "ready 0")
@@ -233,7 +233,7 @@ func TestOldLedgerRestored(t *testing.T) {
 		d.fleet.Consumer.Kill()
 		back()
 		d.fleet.StartBackend(0)
-		d.fleet.StartConsumer()
+		d.fleet.StartConsumer(0)
 		d.fleet.StartInterceptor()
 		waitFor(t, 30*time.Second, "the audit says what is lost", func() bool {
 			r := d.cli("audit")

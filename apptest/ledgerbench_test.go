@@ -45,7 +45,7 @@ func BenchmarkLedgerDrain(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer db.Close() //nolint:errcheck // a benchmark's end
-	d := &drain{fleet: programs.StartFleet(b, bin, broker, dsn, "drain"), broker: broker, db: db}
+	d := &drain{fleet: programs.StartFleet(b, bin, broker, dsn, "drain"), broker: broker, prefix: "drain", db: db}
 	for b.Loop() {
 		var ratios, drained, single, loads []float64
 		for pair := range drainPairs {
@@ -74,6 +74,7 @@ func BenchmarkLedgerDrain(b *testing.B) {
 type drain struct {
 	fleet  *programs.Fleet
 	broker string
+	prefix string // of the fleet's queues
 	db     *sql.DB
 }
 
@@ -85,7 +86,7 @@ func (d *drain) run(b *testing.B, sale string) float64 {
 	m.must(b, "sale", "create", sale, "--title", "Drain", "--stock", strconv.Itoa(drainOrders), "--limit", "1", "--price", "100", "--hold-for", "10m", "--open")
 	d.fleet.Consumer.Stop(time.Minute)
 	d.fill(b, sale, drainOrders)
-	d.fleet.StartConsumer()
+	d.fleet.StartConsumer(0)
 	var first, last time.Time
 	var before int64
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -107,7 +108,7 @@ func (d *drain) run(b *testing.B, sale string) float64 {
 }
 
 // fill takes units at the counter, as the edge does, and publishes the orders.
-func (d *drain) fill(b *testing.B, sale string, orders int) {
+func (d *drain) fill(b testing.TB, sale string, orders int) {
 	b.Helper()
 	counter := redis.NewClient(&redis.Options{Addr: d.fleet.RESP[0], Password: "client-password", Protocol: 2, DisableIdentity: true})
 	defer counter.Close() //nolint:errcheck // a benchmark's end
@@ -144,7 +145,7 @@ func (d *drain) fill(b *testing.B, sale string, orders int) {
 			}
 			confirm = append(confirm, hold[1])
 			message := orderMessage(fmt.Sprint(hold[1]), sale, users[i])
-			if err := ch.Publish("drain", "orders", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: message}); err != nil {
+			if err := ch.Publish(d.prefix, "orders", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: message}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -169,7 +169,7 @@ func (s *Store) ClaimSandboxCallbacks(ctx context.Context, limit int, lease time
 		if err != nil {
 			return err
 		}
-		err = tx.Clauses(skipLocked()).Where("due_at <= ?", now).Order("due_at").Limit(page(limit)).Find(&rows).Error
+		err = tx.Clauses(skipLocked()).Where("due_at <= ?", now).Order("due_at, id").Limit(page(limit)).Find(&rows).Error
 		if err != nil || len(rows) == 0 {
 			return err
 		}
@@ -225,4 +225,10 @@ func unlessNotFound(err error, doing string) error {
 		return err
 	}
 	return wrapf(err, doing)
+}
+
+// CountSandboxCallbacks counts the callbacks that are still to be delivered, due or not.
+func (s *Store) CountSandboxCallbacks(ctx context.Context) (n int64, err error) {
+	err = s.read.WithContext(ctx).Model(&SandboxCallback{}).Count(&n).Error
+	return n, wrapf(err, "counting sandbox callbacks")
 }

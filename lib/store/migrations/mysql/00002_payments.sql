@@ -23,7 +23,8 @@ CREATE TABLE IF NOT EXISTS payments (
     created_at DATETIME(3) NOT NULL,
     updated_at DATETIME(3) NOT NULL,
     UNIQUE KEY payments_reference (provider, reference),
-    KEY payments_order (order_id, state),
+    KEY payments_order (order_id),
+    KEY payments_open (state, order_id),
     KEY payments_check (check_at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 

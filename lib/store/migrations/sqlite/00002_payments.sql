@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS payments (
     updated_at DATETIME NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS payments_reference ON payments (provider, reference);
-CREATE INDEX IF NOT EXISTS payments_order ON payments (order_id, state);
+CREATE INDEX IF NOT EXISTS payments_order ON payments (order_id);
+CREATE INDEX IF NOT EXISTS payments_open ON payments (state, order_id);
 CREATE INDEX IF NOT EXISTS payments_check ON payments (check_at);
 
 -- Money that came and is given back; at most one row for each payment.

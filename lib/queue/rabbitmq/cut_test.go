@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -354,5 +356,29 @@ func TestDepthOfASilentBroker(t *testing.T) {
 	}
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("depth took %s, its context 100ms", took)
+	}
+}
+
+// TestSecondBroker: of the nodes that the address names, one answers; that one is used, for publishing
+// and for consuming.
+func TestSecondBroker(t *testing.T) {
+	cfg := settings(t, broker(t))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := l.Addr().String()
+	_ = l.Close()
+	u, err := url.Parse(broker(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = gone + "," + u.Host + "," + gone
+	cfg.URL = config.Secret(u.String())
+	q := open(t, cfg)
+	confirmed(t, q, letter("through"))
+	s := subscribe(t, q, queue.SubscribeOptions{})
+	if seen := collect(t, s, func(seen map[string]bool) bool { return len(seen) == 1 }); !seen["through"] {
+		t.Errorf("got %v", seen)
 	}
 }

@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -22,8 +23,26 @@ const (
 	livedLong   = 2 * time.Second        // a connection that lived so long starts the pauses anew
 )
 
-// dial connects; name shows in the broker's list of connections. The end of ctx breaks the attempt off.
+// dial connects to one of the brokers that an address names, tried in random order, so that many clients
+// spread over a cluster; name shows in the broker's list of connections. The end of ctx breaks it off.
 func dial(ctx context.Context, address, name string) (*amqp.Connection, error) {
+	brokers, err := queue.Brokers(address)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
+	}
+	rand.Shuffle(len(brokers), func(i, j int) { brokers[i], brokers[j] = brokers[j], brokers[i] })
+	var errs []error
+	for _, broker := range brokers {
+		conn, err := dialOne(ctx, broker, name)
+		if err == nil {
+			return conn, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, fmt.Errorf("%w: %w", queue.ErrDisconnected, errors.Join(errs...))
+}
+
+func dialOne(ctx context.Context, address, name string) (*amqp.Connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
 	var release func() bool
@@ -45,10 +64,7 @@ func dial(ctx context.Context, address, name string) (*amqp.Connection, error) {
 		_ = conn.Close()
 		err = ctx.Err()
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
-	}
-	return conn, nil
+	return conn, err
 }
 
 // hangUp closes a connection politely if the broker still listens.

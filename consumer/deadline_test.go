@@ -7,7 +7,10 @@ import (
 
 	"headgate.example/consumer"
 	"headgate.example/lib/queue"
+	queueopen "headgate.example/lib/queue/open"
+	"headgate.example/lib/queue/queuetest"
 	"headgate.example/lib/sale"
+	"headgate.example/lib/service/servicetest"
 )
 
 // deadlineDepth is what waits among the deadline messages.
@@ -51,6 +54,26 @@ func TestDeadlines(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDeadlinesRabbitMQ: the broker's delay queue alone ends orders, on RabbitMQ.
+func TestDeadlinesRabbitMQ(t *testing.T) {
+	w := newWorld(t, 100, 300*time.Millisecond)
+	cfg := w.cfg.Queue
+	queues["rabbitmq"](t, &cfg)
+	opened, err := queueopen.Open(t.Context(), cfg, servicetest.Log(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = opened.Close() })
+	w.queue = queuetest.NewFaulty(opened)
+	lastSweep(&w.cfg)
+	w.start()
+	w.start()
+	orders := w.many(40, sale.Confirmed)
+	w.publishOrders(orders...)
+	w.states(sale.Cancelled, orders...)
+	w.check(orders...)
 }
 
 // TestDeadlineMessageTooEarly: a message whose orders are not due yet waits on; paid orders are left

@@ -78,9 +78,9 @@ func (s *Server) payOrder(ctx context.Context, in *actionInput) (*payOutput, err
 	out := &payOutput{CacheControl: "no-store"}
 	out.Body.orderView = viewOf(&order)
 	switch {
-	case err == nil:
-	case errors.Is(err, store.ErrNotPayable) && order.State == sale.Paid:
+	case order.State == sale.Paid && (err == nil || errors.Is(err, store.ErrNotPayable)): // before, or just now, if it costs nothing
 		return out, nil
+	case err == nil:
 	case errors.Is(err, store.ErrNotPayable):
 		return nil, problem.New(problem.NotCancellable, "Only an unpaid order can be paid, and not in the moment before its deadline.").Because(err)
 	case errors.Is(err, store.ErrNotFound):

@@ -201,6 +201,24 @@ func TestLateMoney(t *testing.T) {
 	}
 }
 
+// TestPayNothing: an order that costs nothing is paid by the press.
+func TestPayNothing(t *testing.T) {
+	s := newShop(t, withSandbox)
+	free := draft("1", 10)
+	free["price_minor"] = 0
+	s.call(root, "POST", "/api/admin/sales", free).want(201, "")
+	s.call(root, "POST", "/api/admin/sales/1/open", nil).want(200, "")
+	id := s.buy("a1")
+	for range 2 {
+		if p := s.pay(alice, id); p.Status != "paid" || p.Payment != nil {
+			t.Fatalf("%+v", p)
+		}
+	}
+	if came, _ := storetest.CheckMoney(t, s.ledger, id); came != 0 {
+		t.Fatalf("%d came", came)
+	}
+}
+
 // TestPayTooLate: with its deadline too near an order is not begun to be paid.
 func TestPayTooLate(t *testing.T) {
 	s := newShop(t, withSandbox)

@@ -62,7 +62,8 @@ type PaymentTerms struct {
 	AskAfter time.Duration // the provider is asked after so long, should no callback come
 }
 
-// BeginPayment gives the order's open payment at a provider, or writes a new one. ErrNotFound: no such
+// BeginPayment gives the order's open payment at a provider, or writes a new one. An order that costs
+// nothing is paid by it, without the provider. ErrNotFound: no such
 // order, or another user's. ErrNotPayable comes with the order. The caller asks the provider for the
 // page and gives it to SetPaymentPage.
 func (s *Store) BeginPayment(ctx context.Context, id sale.OrderID, user string, terms PaymentTerms) (Order, Payment, error) {
@@ -80,8 +81,10 @@ func (s *Store) BeginPayment(ctx context.Context, id sale.OrderID, user string, 
 		if err != nil {
 			return err
 		}
-		payment, err = beginPayment(tx, &order, terms, now)
-		return err
+		if payment, err = beginPayment(tx, &order, terms, now); err != nil || order.AmountMinor > 0 {
+			return err
+		}
+		return payNothing(tx, &order, &payment, now)
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNotPayable) {
 		err = fmt.Errorf("store: beginning a payment of order %s: %w", id, err)
@@ -116,6 +119,29 @@ func beginPayment(tx *gorm.DB, order *Order, terms PaymentTerms, now time.Time) 
 		return Payment{}, fmt.Errorf("inserting a payment: %w", err)
 	}
 	return p, nil
+}
+
+// payNothing pays an order that costs nothing.
+func payNothing(tx *gorm.DB, order *Order, p *Payment, now time.Time) error {
+	p.State, p.PaidAt, p.CheckAt = PaymentPaid, &now, nil
+	if err := tx.Save(p).Error; err != nil {
+		return fmt.Errorf("updating the payment: %w", err)
+	}
+	return setPaid(tx, order, now)
+}
+
+// setPaid makes an unpaid order, whose row the caller has locked, paid. It is the only place that does.
+func setPaid(tx *gorm.DB, order *Order, now time.Time) error {
+	result := tx.Model(&Order{}).Where("id = ? AND state = ?", order.ID, sale.Unpaid).
+		UpdateColumns(map[string]any{"state": sale.Paid, "updated_at": now})
+	if result.Error != nil {
+		return fmt.Errorf("updating the order: %w", result.Error)
+	}
+	if result.RowsAffected != 1 {
+		return fmt.Errorf("updating the order: its locked row is no longer %s", sale.Unpaid)
+	}
+	order.State, order.UpdatedAt = sale.Paid, now
+	return nil
 }
 
 // lockOrder reads an order and locks its row.
@@ -192,16 +218,7 @@ func (r *Receipt) receive(tx *gorm.DB, id int64, money Money, now time.Time) err
 	if r.Refund = whyRefund(&r.Order, &r.Payment, money); r.Refund != "" {
 		return addRefund(tx, &r.Payment, money, r.Refund, now)
 	}
-	result = tx.Model(&Order{}).Where("id = ? AND state = ?", r.Order.ID, sale.Unpaid).
-		UpdateColumns(map[string]any{"state": sale.Paid, "updated_at": now})
-	if result.Error != nil {
-		return fmt.Errorf("updating the order: %w", result.Error)
-	}
-	if result.RowsAffected != 1 {
-		return fmt.Errorf("updating the order: its locked row is no longer %s", sale.Unpaid)
-	}
-	r.Order.State, r.Order.UpdatedAt = sale.Paid, now
-	return nil
+	return setPaid(tx, &r.Order, now)
 }
 
 func whyRefund(o *Order, p *Payment, money Money) string {

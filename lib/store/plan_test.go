@@ -164,7 +164,7 @@ func exercisePayments(t *testing.T, s *Store) {
 			t.Fatal(err)
 		}
 	}
-	must(s.CreateSale(ctx, &Sale{ID: "2", Currency: "CNY", Stock: 100, OpensAt: time.Now(), HoldFor: time.Second, PayWithin: time.Hour}))
+	must(s.CreateSale(ctx, &Sale{ID: "2", PriceMinor: 1, Currency: "CNY", Stock: 100, OpensAt: time.Now(), HoldFor: time.Second, PayWithin: time.Hour}))
 	_, err := s.WriteOrders(ctx, []Accepted{{Binding: sale.Binding{Order: 4, Sale: "2", User: "u4", Quantity: 1, Slot: 1}}})
 	must(err)
 	for range 2 {

@@ -33,6 +33,25 @@ func (r *recorder) Trace(_ context.Context, _ time.Time, statement func() (strin
 	r.statements = append(r.statements, text)
 }
 
+// Exercised calls every method of the ledger, and gives the statements that read or change rows, with a
+// handle to explain them.
+func Exercised(t *testing.T, s *Store) (plain *gorm.DB, statements []string) {
+	t.Helper()
+	plain = s.read
+	r := &recorder{Interface: logger.Discard}
+	s.read = s.read.Session(&gorm.Session{Logger: r})
+	s.write = s.write.Session(&gorm.Session{Logger: r})
+	exercise(t, s)
+	for _, statement := range r.statements {
+		for _, verb := range []string{"SELECT", "UPDATE", "DELETE"} {
+			if strings.HasPrefix(statement, verb) {
+				statements = append(statements, statement)
+			}
+		}
+	}
+	return plain, statements
+}
+
 // TestIndexes: no query of the ledger reads a whole table that grows, or sorts one.
 func TestIndexes(t *testing.T) {
 	ctx := context.Background()
@@ -45,18 +64,11 @@ func TestIndexes(t *testing.T) {
 	if err := s.Migrate(ctx); err != nil {
 		t.Fatal(err)
 	}
-	plain := s.read
-	r := &recorder{Interface: logger.Discard}
-	s.read = s.read.Session(&gorm.Session{Logger: r})
-	s.write = s.write.Session(&gorm.Session{Logger: r})
-	exercise(t, s)
+	plain, statements := Exercised(t, s)
 
 	grows := regexp.MustCompile(`SCAN (orders|outbox|stock_journal|users|dead_letters|parked_messages|payments|refunds|sandbox_payments|sandbox_callbacks|sale_changes)\b`)
 	explained := 0
-	for _, statement := range r.statements {
-		if !strings.HasPrefix(statement, "SELECT") && !strings.HasPrefix(statement, "UPDATE") && !strings.HasPrefix(statement, "DELETE") {
-			continue
-		}
+	for _, statement := range statements {
 		var steps []struct{ Detail string }
 		if err := plain.Raw("EXPLAIN QUERY PLAN " + statement).Scan(&steps).Error; err != nil {
 			t.Fatalf("%s: %v", statement, err)
@@ -64,7 +76,7 @@ func TestIndexes(t *testing.T) {
 		explained++
 		for _, step := range steps {
 			covered := strings.Contains(step.Detail, "INDEX") && strings.Contains(statement, "count(*)")
-			if grows.MatchString(step.Detail) && !covered && !strings.Contains(statement, "LIMIT 1") || strings.Contains(step.Detail, "TEMP B-TREE FOR ORDER BY") {
+			if grows.MatchString(step.Detail) && !covered && !strings.Contains(statement, "LIMIT 1") || strings.Contains(step.Detail, "TEMP B-TREE FOR") && strings.Contains(step.Detail, "ORDER BY") {
 				t.Errorf("%s\n\tis done by: %s", statement, step.Detail)
 			}
 		}
@@ -130,8 +142,10 @@ func exercise(t *testing.T, s *Store) {
 	_, err = s.DiscardDeadLetter(ctx, 1, &accepted)
 	must(err)
 	must(s.AddDeadLetter(ctx, DeadLetter{Topic: "orders", Body: []byte("y")}))
-	must(s.ReplayDeadLetter(ctx, 2))
-	_, err = s.DeadLetterByID(ctx, 2)
+	letters, err := s.ListDeadLetters(ctx, 1, 0)
+	must(err)
+	must(s.ReplayDeadLetter(ctx, letters[len(letters)-1].ID))
+	_, err = s.DeadLetterByID(ctx, 1)
 	must(err)
 	must(s.ParkMessages(ctx, 0, ParkedMessage{Topic: "orders", Body: []byte("x")}))
 	_, err = s.ClaimParked(ctx, 10, time.Hour)
@@ -191,7 +205,7 @@ func exercisePayments(t *testing.T, s *Store) {
 	}
 	_, err = s.AddSandboxPayment(ctx, SandboxPayment{Reference: "r", AmountMinor: 1, Currency: "CNY", ExpiresAt: time.Now().Add(time.Hour)})
 	must(err)
-	_, _, err = s.PaySandbox(ctx, "r", false, func(SandboxPayment, time.Time) []SandboxCallback { return []SandboxCallback{{Reference: "r"}} })
+	_, _, err = s.PaySandbox(ctx, "r", false, func(SandboxPayment, time.Time) []SandboxCallback { return []SandboxCallback{{Reference: "r", DueAt: time.Now()}} })
 	must(err)
 	_, err = s.SandboxPayment(ctx, "r")
 	must(err)

@@ -46,6 +46,7 @@ func dialOne(ctx context.Context, address, name string) (*amqp.Connection, error
 	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
 	var release func() bool
+	var gathered *gathering
 	conn, err := amqp.DialConfig(address, amqp.Config{
 		Heartbeat:  heartbeat,
 		Locale:     "en_US",
@@ -57,14 +58,21 @@ func dialOne(ctx context.Context, address, name string) (*amqp.Connection, error
 				return nil, err
 			}
 			release = context.AfterFunc(ctx, func() { _ = raw.Close() })
-			return gather(raw), nil
+			gathered = gather(raw)
+			return gathered, nil
 		},
 	})
 	if release != nil && !release() && err == nil {
 		_ = conn.Close()
 		err = ctx.Err()
 	}
-	return conn, err
+	if err != nil {
+		if gathered != nil {
+			_ = gathered.Close() // however far it came, its writer ends
+		}
+		return nil, err
+	}
+	return conn, nil
 }
 
 // hangUp closes a connection politely if the broker still listens.

@@ -24,7 +24,7 @@ const (
 	faultBuyers = 500
 	faultStock  = 200
 	cutFor      = 700 * time.Millisecond
-	alarmFor    = 2 * time.Second // longer than messages wait for a broker that takes none
+	alarmFor    = 1200 * time.Millisecond // longer than messages wait for a broker that takes none
 )
 
 // faulty is a whole system on a broker and a database of its own, with two backends and two consumers,
@@ -109,8 +109,11 @@ func newFaulty(t *testing.T, random *rand.Rand) *faulty {
 	through := strings.Replace(dsn, set.MariaDB.Addr(), f.wire.Addr(), 1)
 	f.fleet = programs.NewFleet(t, bin, programs.FleetSpec{AMQP: set.RabbitMQ.URL(), MySQL: dsn, Prefix: "faults", Backends: 2, Consumers: 2,
 		Edit: func(program string, c *programs.Config) {
-			if strings.HasPrefix(program, "consumer") {
+			switch {
+			case strings.HasPrefix(program, "consumer"):
 				c.Set("database.dsn", through)
+			case strings.HasPrefix(program, "backend"):
+				c.Set("queue.publish_timeout", "2s") // an unknown outcome is known as such sooner
 			}
 		}})
 	book, err := ledger.OpenMySQL(dsn)

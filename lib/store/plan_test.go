@@ -205,7 +205,9 @@ func exercisePayments(t *testing.T, s *Store) {
 	}
 	_, err = s.AddSandboxPayment(ctx, SandboxPayment{Reference: "r", AmountMinor: 1, Currency: "CNY", ExpiresAt: time.Now().Add(time.Hour)})
 	must(err)
-	_, _, err = s.PaySandbox(ctx, "r", false, func(SandboxPayment, time.Time) []SandboxCallback { return []SandboxCallback{{Reference: "r", DueAt: time.Now()}} })
+	_, _, err = s.PaySandbox(ctx, "r", false, func(SandboxPayment, time.Time) []SandboxCallback {
+		return []SandboxCallback{{Reference: "r", DueAt: time.Now()}}
+	})
 	must(err)
 	_, err = s.SandboxPayment(ctx, "r")
 	must(err)

@@ -13,7 +13,7 @@ export GOFLAGS = -trimpath -buildvcs=false
 LDFLAGS = -s -w -X headgate.example/lib/service.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset build test soak bench bench-edge bench-counter check clean vet format services $(PROGRAMS:%=bin/%)
+.PHONY: help run reset build test soak bench bench-edge bench-counter bench-ledger check clean vet format services $(PROGRAMS:%=bin/%)
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,13 +43,13 @@ RUN_TESTS = HEADGATE_TEST_BIN=$(CURDIR)/bin go run ./apptest/cmd/services -- go 
 test: vet format build ## vet, format, all tests: packages with the race detector, then whole programs under load
 	$(RUN_TESTS)
 
-soak: build ## the long tests: simulation for an hour (HEADGATE_SIM_FOR), 50 rounds of kill -9, 300 faults of three voters, 30 of two shards of three, each fuzz target for a minute (HEADGATE_FUZZ_TIME)
+soak: build ## the long tests: simulation for an hour (HEADGATE_SIM_FOR), 50 rounds of kill -9, 50 of each fault of broker, database and consumers (HEADGATE_FAULT_ROUNDS), 300 faults of three voters, 30 of two shards of three, each fuzz target for a minute (HEADGATE_FUZZ_TIME)
 	HEADGATE_SIM_FOR=$${HEADGATE_SIM_FOR:-1h} go test -count=1 -timeout 0 -v -run '^TestSeeds$$' ./counter/simulation
-	HEADGATE_KILL_ROUNDS=$${HEADGATE_KILL_ROUNDS:-50} HEADGATE_LINEAR_ROUNDS=$${HEADGATE_LINEAR_ROUNDS:-300} HEADGATE_SHARD_KILLS=$${HEADGATE_SHARD_KILLS:-30} \
-		$(RUN_TESTS) -only apptest -run 'TestKillRounds|TestCrowd|TestLinearizable|TestLeadersOfTwoShards' -timeout 2h
+	HEADGATE_KILL_ROUNDS=$${HEADGATE_KILL_ROUNDS:-50} HEADGATE_FAULT_ROUNDS=$${HEADGATE_FAULT_ROUNDS:-50} HEADGATE_LINEAR_ROUNDS=$${HEADGATE_LINEAR_ROUNDS:-300} HEADGATE_SHARD_KILLS=$${HEADGATE_SHARD_KILLS:-30} \
+		$(RUN_TESTS) -only apptest -run 'TestKillRounds|TestFaults|TestCrowd|TestLinearizable|TestLeadersOfTwoShards' -timeout 3h
 	go run ./apptest/cmd/fuzzall -each $${HEADGATE_FUZZ_TIME:-60s}
 
-bench: bench-edge bench-counter ## both benchmarks: the edge against fasthttp and nginx, the counter against Redis (about 10 minutes)
+bench: bench-edge bench-counter bench-ledger ## all benchmarks: the edge against fasthttp and nginx, the counter against Redis, queue and ledger (about 12 minutes)
 
 # EDGE_BENCH takes flags of edgebench, such as "-rounds 1 -run 1s -only refuse" for a quick look.
 bench-edge: bin/interceptor bin/counter ## the edge against bare fasthttp and nginx limit_req, loaded by wrk: ratios as `name: value` lines
@@ -60,6 +60,13 @@ bench-edge: bin/interceptor bin/counter ## the edge against bare fasthttp and ng
 # COUNTER_BENCH takes flags of counterbench, such as "-pairs 1 -run 300ms -only durable" for a quick look.
 bench-counter: bin/counter ## the counter against a private Redis, two shards against one: ratios as `name: value` lines (some minutes)
 	@go run ./apptest/cmd/counterbench -counter bin/counter $(COUNTER_BENCH)
+
+# The publish path is compared inside its package; what whole programs do, from the outside.
+bench-ledger: build ## publishing against the AMQP client alone, the consumer against one transaction a request and LOAD DATA, 100,000 deadlines at once: `name: value` lines (about 4 minutes)
+	@HEADGATE_TEST_BIN=$(CURDIR)/bin go run ./apptest/cmd/services --only rabbitmq,mariadb -- sh -c \
+		'words=$$(go test -count=1 -run "^$$" -bench "^(BenchmarkPublishAgainstClient|BenchmarkLedger)" -benchtime 1x -timeout 20m ./lib/queue/rabbitmq ./apptest 2>&1 && \
+			HEADGATE_TEST_DUE_ORDERS=100000 go test -count=1 -v -run "^TestDueTogether$$" -timeout 10m ./apptest 2>&1); status=$$?; \
+		if [ $$status = 0 ]; then echo "$$words" | grep "^ledger\."; else echo "$$words"; exit $$status; fi'
 
 check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files
 	set -a; . ./deploy/config/example.env; bin/headgate check deploy/config/*.yaml deploy/config/*/*.yaml deploy/examples/*/*.yaml

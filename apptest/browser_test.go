@@ -11,7 +11,7 @@ import (
 )
 
 // TestBrowser buys on the shop page as a new customer does, in a window as narrow as a phone's: make an
-// account, press the button, see the order become reserved.
+// account, press the button, see the order become reserved, pay it.
 func TestBrowser(t *testing.T) {
 	chromium := need(t, "HEADGATE_TEST_CHROMIUM")
 	driver := needProgram(t, "chromedriver")
@@ -44,6 +44,15 @@ func TestBrowser(t *testing.T) {
 	orders := m.orders(t, "1")
 	if len(orders) != 1 || orders[0].State != "unpaid" || orders[0].Quantity != 1 {
 		t.Errorf("the ledger has %+v, want one unpaid order of one unit", orders)
+	}
+	page.Click(`.order .button.primary`) // pay
+	page.Wait(20*time.Second, "the sandbox's pay page", `document.querySelector("#pay") && !document.querySelector("#pay").disabled`)
+	page.Click("#pay")
+	page.Wait(20*time.Second, "the sandbox has the money", `document.body.dataset.state === "paid"`)
+	page.Click(`a[href="/"]`)
+	page.Wait(30*time.Second, "the order is paid", `document.querySelector(".order .badge.paid")`)
+	if orders = m.orders(t, "1"); len(orders) != 1 || orders[0].State != "paid" {
+		t.Errorf("the ledger has %+v, want one paid order", orders)
 	}
 	errors := slices.DeleteFunc(page.Errors(), func(line string) bool {
 		return strings.Contains(line, "401") // asking for one's orders before signing in

@@ -63,7 +63,7 @@ func TestCrowdReal(t *testing.T) {
 }
 
 // freshDatabase makes a database of the test's own and gives its DSN; server has none in it.
-func freshDatabase(t *testing.T, server string) string {
+func freshDatabase(t testing.TB, server string) string {
 	t.Helper()
 	if !strings.HasSuffix(server, "/") {
 		server += "/"

@@ -44,14 +44,37 @@ func TestKillRounds(t *testing.T) {
 // killRound runs one crowd and kills the program once or twice while it presses.
 func killRound(t *testing.T, dev *programs.Dev, m *market, buyers, newcomers []crowd.Buyer, sale string, random *rand.Rand) {
 	t.Helper()
-	m.must(t, "sale", "create", sale, "--title", "Kill", "--stock", strconv.Itoa(killStock), "--limit", "1", "--price", "100", "--hold-for", "2s", "--open")
-
 	// The moments are numbers of answers, so that they fall into the load whatever the machine's speed.
-	kills := []int64{1 + random.Int64N(killBuyers/2)}
+	moments := []int64{1 + random.Int64N(killBuyers/2)}
 	if random.IntN(2) == 0 {
-		kills = append(kills, kills[0]+1+random.Int64N(killBuyers))
+		moments = append(moments, moments[0]+1+random.Int64N(killBuyers))
 	}
-	moments := make(chan int64, len(kills))
+	pressThrough(t, m, trouble{sale: sale, stock: killStock, moments: moments, fault: func() {
+		dev.Kill()
+		dev.Start()
+	}}, buyers, newcomers)
+}
+
+// trouble is a fault, or several, in the middle of a crowd.
+type trouble struct {
+	sale    string
+	stock   int64
+	before  func()  // called when the sale is open, before anybody presses; nil: nothing
+	moments []int64 // numbers of answers after which fault is called, ascending
+	fault   func()
+	after   func(*crowd.Report) // called when the crowd has its answers; nil: nothing
+}
+
+// pressThrough opens a sale, lets buyers press through the trouble, and then compares every answer that
+// they got with the ledger, and counter, queue and ledger with each other. Newcomers buy what was held by
+// presses that came to nothing: no unit is stuck.
+func pressThrough(t *testing.T, m *market, tr trouble, buyers, newcomers []crowd.Buyer) {
+	t.Helper()
+	m.must(t, "sale", "create", tr.sale, "--title", "Trouble", "--stock", strconv.FormatInt(tr.stock, 10), "--limit", "1", "--price", "100", "--hold-for", "2s", "--open")
+	if tr.before != nil {
+		tr.before()
+	}
+	reached := make(chan int64, len(tr.moments))
 	next := 0
 	finished := make(chan struct{})
 	var report *crowd.Report
@@ -60,29 +83,28 @@ func killRound(t *testing.T, dev *programs.Dev, m *market, buyers, newcomers []c
 	go func() {
 		defer close(finished)
 		report, runErr = crowd.Run(t.Context(), crowd.Plan{
-			Base: m.edge, Sale: sale, Connections: 64, Rounds: 60, Pause: time.Second, Timeout: 10 * time.Second,
+			Base: m.edge, Sale: tr.sale, Connections: 64, Rounds: 60, Pause: time.Second, Timeout: 10 * time.Second,
 			Key: func(buyer int) string { // half of the buyers send a key, as a careful client does
 				if buyer%2 == 0 {
 					return ""
 				}
-				return fmt.Sprintf("%s-%d", sale, buyer)
+				return fmt.Sprintf("%s-%d", tr.sale, buyer)
 			},
 			OnAnswer: func(count int64) {
 				mu.Lock()
 				defer mu.Unlock()
-				if next < len(kills) && count >= kills[next] {
+				if next < len(tr.moments) && count >= tr.moments[next] {
 					next++
-					moments <- count
+					reached <- count
 				}
 			},
 		}, buyers)
 	}()
-	for range kills {
+	for range tr.moments {
 		select {
-		case count := <-moments:
-			t.Logf("sale %s: kill -9 after %d answers", sale, count)
-			dev.Kill()
-			dev.Start()
+		case count := <-reached:
+			t.Logf("sale %s: trouble after %d answers", tr.sale, count)
+			tr.fault()
 		case <-finished:
 		}
 	}
@@ -90,14 +112,17 @@ func killRound(t *testing.T, dev *programs.Dev, m *market, buyers, newcomers []c
 	if runErr != nil {
 		t.Fatal(runErr)
 	}
-	m.settled(t, sale)
+	if tr.after != nil {
+		tr.after(report)
+	}
+	m.settled(t, tr.sale)
 	// What was held by a press that died with the program has expired: others can buy it.
-	late, err := crowd.Run(t.Context(), crowd.Plan{Base: m.edge, Sale: sale, Rounds: 30, Pause: time.Second}, newcomers)
+	late, err := crowd.Run(t.Context(), crowd.Plan{Base: m.edge, Sale: tr.sale, Rounds: 30, Pause: time.Second}, newcomers)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.settled(t, sale)
-	want := outcome{sale: sale, stock: killStock, allowed: killAnswers()}
+	m.settled(t, tr.sale)
+	want := outcome{sale: tr.sale, stock: tr.stock, allowed: killAnswers()}
 	m.checkOutcome(t, want, buyers, report)
 	m.checkOutcome(t, want, newcomers, late)
 }

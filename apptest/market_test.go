@@ -20,7 +20,7 @@ type market struct {
 }
 
 // must runs an operator's command that has to succeed.
-func (m *market) must(t *testing.T, args ...string) string {
+func (m *market) must(t testing.TB, args ...string) string {
 	t.Helper()
 	r := m.cli(args...)
 	if r.Code != 0 {

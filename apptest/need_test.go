@@ -8,7 +8,7 @@ import (
 
 // need gives a service's address from the environment that apptest/cmd/services sets. Without it the
 // test is skipped with a line that is counted at the end of `make test`; with CI=true it fails.
-func need(t *testing.T, name string) string {
+func need(t testing.TB, name string) string {
 	t.Helper()
 	value := os.Getenv(name)
 	if value == "" {
@@ -27,7 +27,7 @@ func needProgram(t *testing.T, program string) string {
 	return path
 }
 
-func missing(t *testing.T, why string) {
+func missing(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("SKIP-SERVICE: %s: not allowed with CI=true", why)

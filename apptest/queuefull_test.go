@@ -85,7 +85,7 @@ func runQueueFull(t *testing.T, spec programs.FleetSpec) {
 		t.Errorf("%d units are held for orders that were refused", held)
 	}
 
-	fleet.StartConsumer()
+	fleet.StartConsumer(0)
 	back := time.Now()
 	n = fullBuyers - 2000
 	waitFor(t, 20*time.Second, "it sells again", func() bool {

@@ -13,6 +13,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"headgate.example/backend/web"
+	"headgate.example/lib/payment"
+	"headgate.example/lib/payment/sandbox"
 	"headgate.example/lib/problem"
 	"headgate.example/lib/service"
 )
@@ -42,6 +44,7 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	s.registerAccounts(b)
 	s.registerShop(b)
 	s.registerAdmin(b)
+	s.registerPayments(b)
 
 	document, err := json.Marshal(api.OpenAPI())
 	if err != nil {
@@ -59,6 +62,9 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	}
 	notFound := s.notFound(mux)
 	site.Register(mux, notFound)
+	if s.config.Payment.Provider == payment.Sandbox {
+		site.RegisterSandbox(mux, sandbox.PagePath)
+	}
 	mux.HandleFunc("/", notFound)
 	return mux, nil
 }
@@ -92,12 +98,13 @@ func (s *Server) registerAdmin(b *builder) {
 	add(b, admins, "admin-close-sale", http.MethodPost, "/api/admin/sales/{sale}/close", "End a sale for good; 202: the counter will be told", 200, s.closeSale)
 	add(b, admins, "admin-set-stock", http.MethodPut, "/api/admin/sales/{sale}/stock", "Change the stock; 202: the counter will be told", 200, s.setStock)
 	add(b, admins, "admin-audit-sale", http.MethodGet, "/api/admin/sales/{sale}/audit", "Compare counter and ledger", 200, s.auditSale)
+	add(b, admins, "admin-repair-sale", http.MethodPost, "/api/admin/sales/{sale}/repair", "Bring counter and ledger into agreement after one lost data, or say how", 200, s.repairSale)
 	add(b, admins, "admin-list-bans", http.MethodGet, "/api/admin/bans", "Every ban that stands", 200, s.listBans)
 	add(b, admins, "admin-add-ban", http.MethodPost, "/api/admin/bans", "Ban a user, an address or a network", 201, s.addBan)
 	add(b, admins, "admin-remove-ban", http.MethodDelete, "/api/admin/bans/{kind}/{value}", "Take a ban back", 204, s.removeBan)
 	add(b, admins, "admin-remove-ban-by-query", http.MethodDelete, "/api/admin/bans", "Take a ban back, for networks too", 204, s.removeBanByQuery)
 	add(b, admins, "admin-revoke-user", http.MethodPost, "/api/admin/users/{user}/revoke", "Sign a user out everywhere", 200, s.revokeUser)
-	add(b, admins, "admin-list-dead-letters", http.MethodGet, "/api/admin/dead-letters", "Messages that cannot become orders", 200, s.listDeadLetters)
+	s.registerDeadLetters(b)
 }
 
 // builder registers operations alike.
@@ -130,8 +137,10 @@ func tagOf(path string) string {
 	switch {
 	case strings.HasPrefix(path, "/api/admin/"):
 		return "operator"
-	case strings.HasPrefix(path, "/api/orders"), strings.HasPrefix(path, "/api/sales"):
+	case strings.HasPrefix(path, "/api/orders"), strings.HasPrefix(path, "/api/sales"), strings.HasPrefix(path, "/api/payments/"):
 		return "shop"
+	case strings.HasPrefix(path, "/sandbox/"):
+		return "sandbox"
 	}
 	return "account"
 }

@@ -2,13 +2,12 @@ package backend
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"headgate.example/backend/audit"
+	"headgate.example/backend/repair"
 	"headgate.example/lib/problem"
 	"headgate.example/lib/queue"
-	"headgate.example/lib/store"
 )
 
 // auditTimeout bounds an audit that is asked for by HTTP; `headgate audit` has no such bound.
@@ -21,82 +20,58 @@ type auditOutput struct {
 
 // auditSale audits one sale. One audit runs at a time: it reads every order.
 func (s *Server) auditSale(ctx context.Context, in *saleInput) (*auditOutput, error) {
-	select {
-	case s.auditing <- struct{}{}:
-		defer func() { <-s.auditing }()
-	default:
-		return nil, problem.New(problem.Overloaded, "Another audit is running. Try again shortly.")
+	ctx, done, err := s.beginAudit(ctx, in.Sale)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := s.store.SaleByID(ctx, in.Sale); err != nil {
-		return nil, ledgerFailed(err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
-	defer cancel()
-	depth := func(ctx context.Context) (queue.Depth, error) { return s.queue.Depth(ctx, Topic) }
-	report := audit.Run(ctx, s.counter, s.store, depth, audit.Options{Sale: in.Sale, Grace: s.config.Sales.AuditGrace})
+	defer done()
+	report := audit.Run(ctx, s.counter, s.store, s.depth, audit.Options{Sale: in.Sale, Grace: s.config.Sales.AuditGrace})
 	return &auditOutput{CacheControl: "no-store", Body: report}, nil
 }
 
-type deadLettersInput struct {
-	After int64 `query:"after" required:"false" minimum:"0" doc:"The next of the page before."`
-	Limit int   `query:"limit" required:"false" default:"50" minimum:"1" maximum:"200"`
+// beginAudit takes the one place for audits and repairs; done gives it back.
+func (s *Server) beginAudit(ctx context.Context, saleID string) (_ context.Context, done func(), err error) {
+	select {
+	case s.auditing <- struct{}{}:
+	default:
+		return nil, nil, problem.New(problem.Overloaded, "Another audit is running. Try again shortly.")
+	}
+	if _, err := s.store.SaleByID(ctx, saleID); err != nil {
+		<-s.auditing
+		return nil, nil, ledgerFailed(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
+	return ctx, func() { cancel(); <-s.auditing }, nil
 }
 
-type deadLetterView struct {
-	ID        int64  `json:"id"`
-	OrderID   string `json:"order_id,omitempty" doc:"Absent when the message does not prove one."`
-	Topic     string `json:"topic"`
-	Reason    string `json:"reason"`
-	Body      string `json:"body" doc:"The message's text, at most 4096 bytes."`
-	CreatedAt int64  `json:"created_at"`
+func (s *Server) depth(ctx context.Context) (queue.Depth, error) { return s.queue.Depth(ctx, Topic) }
+
+type repairInput struct {
+	Sale string `path:"sale" maxLength:"64"`
+	Body struct {
+		Apply bool `json:"apply,omitempty" doc:"False: say what would be done."`
+	}
 }
 
-type deadLettersOutput struct {
+type repairOutput struct {
 	CacheControl string `header:"Cache-Control"`
-	Body         struct {
-		DeadLetters []deadLetterView `json:"dead_letters"`
-		Next        int64            `json:"next,omitempty"`
-		Waiting     int              `json:"waiting" doc:"Dead letters that are still in the queue; -1 when it does not say."`
-	}
+	Body         repair.Outcome
 }
 
-const maxShownBody = 4096
-
-func (s *Server) listDeadLetters(ctx context.Context, in *deadLettersInput) (*deadLettersOutput, error) {
-	limit := in.Limit
-	if limit == 0 {
-		limit = 50
-	}
-	letters, err := s.store.ListDeadLetters(ctx, in.After, limit+1)
+// repairSale brings one sale into agreement again after counter or ledger lost data, or says how. What
+// takes longer than an audit may is done by `headgate audit --repair`.
+func (s *Server) repairSale(ctx context.Context, in *repairInput) (*repairOutput, error) {
+	operator := identityOf(ctx).User
+	ctx, done, err := s.beginAudit(ctx, in.Sale)
 	if err != nil {
-		return nil, ledgerFailed(err)
+		return nil, err
 	}
-	out := &deadLettersOutput{CacheControl: "no-store"}
-	if len(letters) > limit {
-		letters = letters[:limit]
-		out.Body.Next = letters[limit-1].ID
+	defer done()
+	shards := make(map[string]int, len(s.config.Counter.Shards))
+	for _, shard := range s.config.Counter.Shards {
+		shards[shard.Name] = shard.Number
 	}
-	out.Body.DeadLetters = make([]deadLetterView, len(letters))
-	for i := range letters {
-		out.Body.DeadLetters[i] = viewOfLetter(&letters[i])
-	}
-	out.Body.Waiting = queue.UnknownCount
-	if depth, err := s.queue.Depth(ctx, Topic); err == nil {
-		out.Body.Waiting = depth.Dead
-	}
-	return out, nil
-}
-
-func viewOfLetter(l *store.DeadLetter) deadLetterView {
-	v := deadLetterView{ID: l.ID, Topic: l.Topic, Reason: l.Reason, CreatedAt: millisOf(l.CreatedAt)}
-	if l.OrderID != 0 {
-		v.OrderID = l.OrderID.String()
-	}
-	v.Body = shown(l.Body)
-	return v
-}
-
-// shown is a message for an operator's eyes: valid UTF-8, bounded.
-func shown(body []byte) string {
-	return strings.ToValidUTF8(string(body[:min(len(body), maxShownBody)]), "\uFFFD")
+	parts := repair.Parts{Counter: s.counter, Ledger: s.store, Depth: s.depth, Tickets: s.tickets, Shards: shards, Log: s.log.With("operator", operator)}
+	report := repair.Run(ctx, parts, repair.Options{Sale: in.Sale, Apply: in.Body.Apply})
+	return &repairOutput{CacheControl: "no-store", Body: report}, nil
 }

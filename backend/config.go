@@ -6,6 +6,7 @@ import (
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
+	"headgate.example/lib/payment"
 	"headgate.example/lib/queue"
 	"headgate.example/lib/sale"
 	"headgate.example/lib/service"
@@ -34,6 +35,9 @@ type Config struct {
 	Sales    SalesConfig    `yaml:"sales"`
 	Accounts AccountsConfig `yaml:"accounts"`
 	Limits   LimitsConfig   `yaml:"limits"`
+
+	// Payment is who moves the money; consumers need the same section.
+	Payment payment.Config `yaml:"payment"`
 }
 
 // SalesConfig has the defaults of new sales, and how fresh what is told of sales is.
@@ -101,6 +105,7 @@ func DefaultConfig() Config {
 		},
 		Accounts: AccountsConfig{HashQueue: 128, HashWait: 2 * time.Second},
 		Limits:   LimitsConfig{Connections: 8192, Waiters: 4096},
+		Payment:  payment.DefaultConfig(),
 	}
 }
 
@@ -122,6 +127,7 @@ func (c *Config) Validate(p *config.Problems) {
 	c.Sales.validate(p.In("sales"))
 	c.Accounts.validate(p.In("accounts"))
 	c.Limits.validate(p.In("limits"))
+	c.Payment.Validate(p.In("payment"))
 	if c.Queue.PublishTimeout >= writeTimeout {
 		p.In("queue").Addf("publish_timeout", "must be below %s, which bounds a whole answer", writeTimeout)
 	}

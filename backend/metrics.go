@@ -15,12 +15,14 @@ type figures struct {
 	seconds  *metrics.PrometheusHistogram
 	refusals map[problem.Code]*metrics.Counter
 	fates    map[queue.Fate]*metrics.Counter
+	letters  map[string]*metrics.Counter // dead letters that operators settled
+	receipts map[string]*metrics.Counter // money that callbacks and questions told of, by what became of it
 	badHops  *metrics.Counter
 	panics   *metrics.Counter
 }
 
 func newFigures(set *metrics.Set) *figures {
-	f := &figures{refusals: map[problem.Code]*metrics.Counter{}, fates: map[queue.Fate]*metrics.Counter{}}
+	f := &figures{refusals: map[problem.Code]*metrics.Counter{}, fates: map[queue.Fate]*metrics.Counter{}, receipts: map[string]*metrics.Counter{}, letters: map[string]*metrics.Counter{}}
 	for i, class := range []string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"} {
 		f.requests[i] = set.NewCounter(`headgate_backend_requests_total{status="` + class + `"}`)
 	}
@@ -30,6 +32,12 @@ func newFigures(set *metrics.Set) *figures {
 	}
 	for _, fate := range []queue.Fate{queue.Confirmed, queue.Refused, queue.Unknown} {
 		f.fates[fate] = set.NewCounter(`headgate_backend_orders_total{fate="` + fate.String() + `"}`)
+	}
+	for _, result := range []string{letterReplayed, letterRejected, letterDropped} {
+		f.letters[result] = set.NewCounter(`headgate_backend_dead_letters_settled_total{result="` + result + `"}`)
+	}
+	for _, outcome := range []string{"paid", "refund", "known", "unknown", "forged"} {
+		f.receipts[outcome] = set.NewCounter(`headgate_backend_payments_total{outcome="` + outcome + `"}`)
 	}
 	f.badHops = set.NewCounter("headgate_backend_bad_hops_total")
 	f.panics = set.NewCounter("headgate_backend_panics_total")
@@ -52,6 +60,8 @@ func (f *figures) refused(code problem.Code) {
 }
 
 func (f *figures) taken(fate queue.Fate) { f.fates[fate].Inc() }
+
+func (f *figures) received(outcome string) { f.receipts[outcome].Inc() }
 
 // watch adds the gauges of parts that keep their own figures.
 func (s *Server) watchParts(set *metrics.Set) {

@@ -250,20 +250,30 @@ func (s *Server) listOrders(ctx context.Context, in *orderListInput) (*orderList
 	return out, nil
 }
 
-type cancelInput struct {
+// actionInput names the order of a buyer's action.
+type actionInput struct {
 	Order string `path:"order" maxLength:"19" pattern:"^[1-9][0-9]*$" patternDescription:"an order id"`
 }
 
-// cancelOrder frees an unpaid order's units in the ledger; the outbox tells the counter.
-func (s *Server) cancelOrder(ctx context.Context, in *cancelInput) (*orderOutput, error) {
+func (in *actionInput) parse(ctx context.Context) (Identity, sale.OrderID, error) {
 	who, err := signedIn(ctx)
 	if err != nil {
-		return nil, err
+		return who, 0, err
 	}
 	id, err := sale.ParseOrderID(in.Order)
 	if err != nil {
-		return nil, problem.New(problem.NotFound, "There is no such order.")
+		return who, 0, problem.New(problem.NotFound, "There is no such order.")
 	}
+	return who, id, nil
+}
+
+// cancelOrder frees an unpaid order's units in the ledger; the outbox tells the counter.
+func (s *Server) cancelOrder(ctx context.Context, in *actionInput) (*orderOutput, error) {
+	who, id, err := in.parse(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.askBeforeCancel(ctx, who.User, id)
 	row, err := s.store.CancelOrder(ctx, id, who.User)
 	switch {
 	case err == nil:
@@ -273,13 +283,17 @@ func (s *Server) cancelOrder(ctx context.Context, in *cancelInput) (*orderOutput
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, ledgerFailed(err)
 	}
-	// Not in the ledger: queued, or nobody's.
-	view, err := s.lookUp(ctx, who.User, id)
+	return nil, s.notInLedger(ctx, who.User, id)
+}
+
+// notInLedger is the refusal of an action on an order that has no row: it is queued, or nobody's.
+func (s *Server) notInLedger(ctx context.Context, user string, id sale.OrderID) error {
+	view, err := s.lookUp(ctx, user, id)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if unsettled(view.Status) {
-		return nil, problem.New(problem.NotCancellable, "The order is still in the queue. Try again in a moment.")
+		return problem.New(problem.NotCancellable, "The order is still in the queue. Try again in a moment.")
 	}
-	return nil, problem.New(problem.NotCancellable, "This order never came about.")
+	return problem.New(problem.NotCancellable, "This order never came about.")
 }

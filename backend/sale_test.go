@@ -285,7 +285,6 @@ func TestAuditRoute(t *testing.T) {
 	if report.Verdict != "violated" {
 		t.Fatalf("%+v", report)
 	}
-	s.call(root, "GET", "/api/admin/dead-letters", nil).want(200, "")
 }
 
 func TestNoSuchRoute(t *testing.T) {
@@ -305,7 +304,7 @@ func TestNoSuchRoute(t *testing.T) {
 
 // Every route is in the document, and every one that the document has answers.
 func TestOpenAPI(t *testing.T) {
-	s := newShop(t)
+	s := newShop(t, withSandbox)
 	var doc struct {
 		OpenAPI string
 		Paths   map[string]map[string]struct {
@@ -325,7 +324,7 @@ func TestOpenAPI(t *testing.T) {
 			if strings.HasPrefix(path, "/api/admin/") && len(op.Security) == 0 {
 				t.Errorf("%s %s needs nobody", method, path)
 			}
-			concrete := strings.NewReplacer("{sale}", "none", "{order}", "77", "{kind}", "user", "{value}", "u", "{user}", "u").Replace(path)
+			concrete := strings.NewReplacer("{sale}", "none", "{order}", "77", "{kind}", "user", "{value}", "u", "{user}", "u", "{letter}", "7").Replace(path)
 			if a := s.call(nobody, strings.ToUpper(method), concrete, nil); a.status == http.StatusMethodNotAllowed || strings.Contains(string(a.text), "no such route") {
 				t.Errorf("%s %s is in the document only: %s", method, path, a.text)
 			}
@@ -336,8 +335,11 @@ func TestOpenAPI(t *testing.T) {
 		"POST /api/sales/{sale}/orders", "GET /api/orders", "GET /api/orders/{order}", "POST /api/orders/{order}/cancel",
 		"GET /api/admin/sales", "POST /api/admin/sales", "GET /api/admin/sales/{sale}", "POST /api/admin/sales/{sale}/open",
 		"POST /api/admin/sales/{sale}/pause", "POST /api/admin/sales/{sale}/resume", "POST /api/admin/sales/{sale}/close",
-		"PUT /api/admin/sales/{sale}/stock", "GET /api/admin/sales/{sale}/audit", "GET /api/admin/bans", "POST /api/admin/bans",
+		"PUT /api/admin/sales/{sale}/stock", "GET /api/admin/sales/{sale}/audit", "POST /api/admin/sales/{sale}/repair", "GET /api/admin/bans", "POST /api/admin/bans",
 		"DELETE /api/admin/bans", "DELETE /api/admin/bans/{kind}/{value}", "POST /api/admin/users/{user}/revoke", "GET /api/admin/dead-letters",
+		"GET /api/admin/dead-letters/{letter}", "POST /api/admin/dead-letters/{letter}/replay", "POST /api/admin/dead-letters/{letter}/discard",
+		"POST /api/orders/{order}/pay", "POST /api/payments/{provider}/notify", "GET /api/admin/refunds", "GET /api/admin/orders/{order}/payments",
+		"GET /sandbox/payment", "POST /sandbox/pay", "GET /api/admin/payments/sandbox", "PUT /api/admin/payments/sandbox",
 	}
 	for _, route := range want {
 		found := false

@@ -13,11 +13,14 @@ import (
 	"time"
 
 	"headgate.example/backend/agreement"
-	"headgate.example/backend/audit"
+	"headgate.example/backend/repair"
 	"headgate.example/backend/revocations"
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
+	"headgate.example/lib/payment"
+	paymentopen "headgate.example/lib/payment/open"
+	"headgate.example/lib/payment/sandbox"
 	"headgate.example/lib/queue"
 	"headgate.example/lib/queue/open"
 	"headgate.example/lib/service"
@@ -37,7 +40,7 @@ const (
 // Counter is what the backend needs of the counter's client.
 type Counter interface {
 	agreement.Counter
-	audit.Counter
+	repair.Counter
 	Ban(ctx context.Context, kind, value string, untilMillis int64, reason string) error
 	Unban(ctx context.Context, kind, value string) error
 	Revoke(ctx context.Context, user string, beforeMillis int64) error
@@ -70,7 +73,9 @@ type Server struct {
 	queue   queue.Queue
 	counter Counter
 	tickets *auth.Keyring
-	hops    *auth.Keyring
+	// provider moves the money; nil: nothing can be paid here.
+	provider payment.Provider
+	hops     *auth.Keyring
 
 	accounts *accounts
 	voided   *revocations.Keeper
@@ -129,6 +134,9 @@ func (s *Server) open(ctx context.Context, rt *service.Runtime) error {
 		if s.counter, err = client.Open(cfg.Counter); err != nil {
 			return fmt.Errorf("counter: %w", err)
 		}
+	}
+	if s.provider, err = paymentopen.Open(cfg.Payment, s.store); err != nil {
+		return err
 	}
 	s.metrics = newFigures(rt.Metrics)
 	s.intake = &intake{queue: s.queue, now: s.now}
@@ -199,6 +207,9 @@ func (s *Server) Run(ctx context.Context) error {
 	running.Go(func() { s.pusher.Run(parts, pushEvery) })
 	running.Go(func() { s.waiters.run(parts) })
 	running.Go(func() { s.voided.Run(parts) })
+	if s.config.Payment.Provider == payment.Sandbox {
+		running.Go(func() { sandbox.NewCourier(s.store, s.notifyAddress(), s.log).Run(parts) })
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
 	s.log.Info("backend serves", "addr", s.Addr())

@@ -11,6 +11,7 @@ import (
 
 	"headgate.example/backend/audit"
 	"headgate.example/counter/client"
+	"headgate.example/lib/auth"
 	"headgate.example/lib/queue"
 	"headgate.example/lib/queue/open"
 	"headgate.example/lib/store"
@@ -22,6 +23,8 @@ type AuditSources struct {
 	Ledger  store.Config
 	Queue   queue.Config
 	Topic   string // of the orders
+	// TicketKeys verify the messages that wait; for Repair.
+	TicketKeys []auth.SymmetricKey
 }
 
 // auditReach bounds the wait for a ledger that does not answer.
@@ -30,33 +33,60 @@ const auditReach = 10 * time.Second
 // auditPause lies between two looks at a system that has not settled.
 const auditPause = 500 * time.Millisecond
 
-// Audit compares counter and ledger, for at most wait again and again while it has not settled.
-func Audit(ctx context.Context, from AuditSources, saleID string, wait time.Duration, log *slog.Logger) audit.Report {
-	unreachable := func(err error) audit.Report {
-		return audit.Report{At: time.Now().UTC(), Verdict: audit.Unreachable, Error: err.Error(), Sales: []audit.SaleReport{}}
-	}
+// audited is an open counter, ledger and queue.
+type audited struct {
+	counter *client.Client
+	ledger  *store.Store
+	orders  queue.Queue
+	topic   string
+}
+
+func openAudited(ctx context.Context, from AuditSources, log *slog.Logger) (*audited, error) {
 	reach, cancel := context.WithTimeout(ctx, auditReach)
 	defer cancel()
 	ledger, err := store.Open(reach, from.Ledger, log)
 	if err != nil {
-		return unreachable(err)
+		return nil, err
 	}
-	defer ledger.Close() //nolint:errcheck // only read
 	orders, err := open.Open(ctx, from.Queue, log)
 	if err != nil {
-		return unreachable(err)
+		return nil, errors.Join(err, ledger.Close())
 	}
-	defer orders.Close() //nolint:errcheck // only read
 	counter, err := client.Open(from.Counter)
+	if err != nil {
+		return nil, errors.Join(err, orders.Close(), ledger.Close())
+	}
+	return &audited{counter: counter, ledger: ledger, orders: orders, topic: from.Topic}, nil
+}
+
+func (a *audited) close() {
+	a.counter.Close()
+	_ = a.orders.Close() // nothing was published
+	_ = a.ledger.Close() // every change was committed
+}
+
+func (a *audited) depth(ctx context.Context) (queue.Depth, error) {
+	return a.orders.Depth(ctx, a.topic)
+}
+
+func unreachable(err error) audit.Report {
+	return audit.Report{At: time.Now().UTC(), Verdict: audit.Unreachable, Error: err.Error(), Sales: []audit.SaleReport{}}
+}
+
+// Audit compares counter and ledger, for at most wait again and again while it has not settled.
+func Audit(ctx context.Context, from AuditSources, saleID string, wait time.Duration, log *slog.Logger) audit.Report {
+	a, err := openAudited(ctx, from, log)
 	if err != nil {
 		return unreachable(err)
 	}
-	defer counter.Close()
-	depth := func(ctx context.Context) (queue.Depth, error) { return orders.Depth(ctx, from.Topic) }
+	defer a.close()
+	return a.audit(ctx, saleID, wait)
+}
 
+func (a *audited) audit(ctx context.Context, saleID string, wait time.Duration) audit.Report {
 	deadline := time.Now().Add(wait)
 	for {
-		report := audit.Run(ctx, counter, ledger, depth, audit.Options{Sale: saleID})
+		report := audit.Run(ctx, a.counter, a.ledger, a.depth, audit.Options{Sale: saleID})
 		if !again(report, saleID) || !time.Now().Before(deadline) {
 			return report
 		}

@@ -100,7 +100,7 @@ func renderConfig(folder string) (string, error) {
 	var text strings.Builder
 	err := template.Must(template.New(ConfigName).Parse(configText)).Execute(&text, map[string]string{
 		"Queue": quoted(folder, "queue.db"), "Ledger": quoted(folder, "ledger.db"), "Counter": quoted(folder, "counter"),
-		"TokenSecret": newSecret(), "TicketSecret": newSecret(), "HopSecret": newSecret(),
+		"TokenSecret": newSecret(), "TicketSecret": newSecret(), "HopSecret": newSecret(), "PaymentSecret": newSecret(),
 		"ClientPassword": rand.Text(), "OperatorPassword": rand.Text(),
 	})
 	if err != nil {

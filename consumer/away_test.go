@@ -115,7 +115,7 @@ func TestOneShardAway(t *testing.T) {
 // TestDrain: the batch in hand is finished and acknowledged, the rest returns to the queue.
 func TestDrain(t *testing.T) {
 	w := newWorld(t, 1000, time.Hour)
-	w.cfg.BatchSize = 10
+	w.cfg.BatchSize, w.cfg.Workers = 10, 1
 	entered, leave := make(chan struct{}), make(chan struct{})
 	var once atomic.Bool
 	w.ledger.beforeWrite(func(ctx context.Context) (context.Context, error) {

@@ -47,7 +47,10 @@ func deleteQueues(t *testing.T, address, prefix string) {
 		t.Errorf("tidying up: %v", err)
 		return
 	}
-	for _, topic := range []string{consumer.Topic, queue.DeadTopic(consumer.Topic)} {
+	for _, topic := range []string{
+		consumer.Topic, queue.DeadTopic(consumer.Topic), consumer.DeadlineTopic, queue.DeadTopic(consumer.DeadlineTopic),
+		consumer.DeadlineTopic + ".delay.300", // of TestDeadlinesRabbitMQ
+	} {
 		if _, err := ch.QueueDelete(prefix+"."+topic, false, false, false); err != nil {
 			t.Errorf("tidying up: %v", err)
 		}

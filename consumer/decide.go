@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"headgate.example/counter/client"
@@ -59,7 +60,8 @@ func (s *Server) confirm(ctx context.Context, messages []*message) []client.Conf
 	return codes
 }
 
-// write writes orders and sets their verdicts.
+// write writes orders and sets their verdicts. When the database refuses the batch for what one of its
+// rows holds, halving finds it: the others are written, and it is a dead letter with the database's word.
 func (s *Server) write(ctx context.Context, messages []*message) error {
 	if len(messages) == 0 {
 		return nil
@@ -70,10 +72,22 @@ func (s *Server) write(ctx context.Context, messages []*message) error {
 	}
 	begun := s.clock.Now()
 	report, err := s.ledger.WriteOrders(ctx, batch)
-	if err != nil {
+	switch {
+	case errors.Is(err, store.ErrUnwritable) && len(messages) == 1:
+		messages[0].as(dead, fmt.Sprintf("the ledger cannot hold it: %v", err))
+		return nil
+	case errors.Is(err, store.ErrUnwritable):
+		half := len(messages) / 2
+		s.log.Warn("a batch cannot be written; looking for the order that is in its way", "orders", len(messages), "error", err)
+		if err := s.write(ctx, messages[:half]); err != nil {
+			return err
+		}
+		return s.write(ctx, messages[half:])
+	case err != nil:
 		return fmt.Errorf("writing %d orders: %w", len(batch), err)
 	}
 	s.meter.wrote(s.clock.Now().Sub(begun), &report)
+	s.announce(&report)
 	for _, id := range report.Paused {
 		s.alarm("over_ceiling", "the ledger's stock ceiling stopped a batch; the sale is being paused", "sale", id)
 	}

@@ -8,7 +8,9 @@
 // counter is away, consumption pauses and keeps its deliveries.
 //
 // Beside that it relays the outbox (RELEASE until the counter answers finally), cancels orders whose
-// payment deadline has passed, and retries parked messages.
+// payment deadline has passed (by delayed message, and by a sweep that needs none), asks the payment
+// provider about payments that no callback has settled, gives late money back, and retries parked
+// messages.
 //
 // It owns no state: any number of consumers may run. It must not know HTTP or the edge. DESIGN.md
 // says what happens on each failure and in which order a consumer stops.

@@ -13,6 +13,7 @@ require (
 	go.uber.org/goleak v1.3.0
 	headgate.example/counter v0.0.0
 	headgate.example/lib v0.0.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (
@@ -65,5 +66,4 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 	modernc.org/sqlite v1.60.1 // indirect
-	pgregory.net/rapid v1.3.0 // indirect
 )

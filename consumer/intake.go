@@ -132,6 +132,8 @@ func live(todo []delivered) []*message {
 // every batch waits its time, so that the queue is not emptied into the ledger.
 func (s *Server) parkOverdue(todo []delivered, begun time.Time) {
 	now := s.clock.Now()
+	s.away.Lock()
+	defer s.away.Unlock()
 	for _, d := range todo {
 		if d.accepted.Order == 0 {
 			continue // its ticket did not verify: nobody was asked

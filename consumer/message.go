@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"fmt"
 	"time"
 
 	"headgate.example/lib/auth"
@@ -32,13 +31,9 @@ const (
 // readable by trying again.
 func (s *Server) parse(body []byte) *message {
 	m := &message{body: body}
-	read, err := sale.ParseOrderMessage(body)
+	read, ticket, err := s.keys.VerifyOrder(body)
 	if err != nil {
-		return m.as(dead, "not an order message: "+err.Error())
-	}
-	ticket, err := s.keys.VerifyTicket(read.Ticket)
-	if err != nil {
-		return m.as(dead, fmt.Sprintf("its ticket does not verify: %v", err))
+		return m.as(dead, err.Error())
 	}
 	m.accepted = store.Accepted{Binding: ticket.Binding(), Key: ticket.Key, AcceptedAt: acceptedAt(read, ticket)}
 	return m

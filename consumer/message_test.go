@@ -137,3 +137,13 @@ func (s *sink) ClaimParked(context.Context, int, time.Duration) ([]store.ParkedM
 func (s *sink) ClaimOutbox(context.Context, int, time.Duration) ([]store.OutboxRow, error) {
 	return nil, nil
 }
+
+func (s *sink) ClaimPayments(context.Context, int, time.Duration) ([]store.Payment, error) {
+	return nil, nil
+}
+func (s *sink) ClaimRefunds(context.Context, int, time.Duration) ([]store.Refund, error) {
+	return nil, nil
+}
+func (s *sink) Publish(context.Context, string, []queue.Message) []queue.Outcome {
+	return []queue.Outcome{{Fate: queue.Confirmed}}
+}

@@ -24,6 +24,7 @@ type meter struct {
 	ledgerFailed  *metrics.Counter
 	attempts      *metrics.Counter
 	swept         *metrics.Counter
+	unannounced   *metrics.Counter
 	backlog       atomic.Pointer[store.Backlog]
 }
 
@@ -39,6 +40,7 @@ func newMeter(set *metrics.Set) *meter {
 		ledgerFailed:  set.NewCounter("headgate_consumer_ledger_failures_total"),
 		attempts:      set.NewCounter("headgate_consumer_transactions_total"),
 		swept:         set.NewCounter("headgate_consumer_deadline_cancellations_total"),
+		unannounced:   set.NewCounter("headgate_consumer_deadline_messages_lost_total"),
 	}
 	gauge := func(name string, value func(*store.Backlog) float64) {
 		set.NewGauge(name, func() float64 {
@@ -53,6 +55,9 @@ func newMeter(set *metrics.Set) *meter {
 	gauge("headgate_consumer_outbox_age_seconds", func(b *store.Backlog) float64 { return b.OutboxAge.Seconds() })
 	gauge("headgate_consumer_parked_messages", func(b *store.Backlog) float64 { return float64(b.Parked) })
 	gauge("headgate_consumer_parked_age_seconds", func(b *store.Backlog) float64 { return b.ParkedAge.Seconds() })
+	gauge("headgate_consumer_payments_open", func(b *store.Backlog) float64 { return float64(b.PaymentsOpen) })
+	gauge("headgate_consumer_refunds_due", func(b *store.Backlog) float64 { return float64(b.RefundsDue) })
+	gauge("headgate_consumer_refunds_parked", func(b *store.Backlog) float64 { return float64(b.RefundsParked) })
 	gauge("headgate_consumer_dead_letters", func(b *store.Backlog) float64 { return float64(b.DeadLetters) })
 	return m
 }
@@ -66,6 +71,10 @@ func (m *meter) batch(messages int) { m.batchSize.Update(float64(messages)) }
 func (m *meter) confirmed(code client.ConfirmCode) { m.count("confirm_total", "code", string(code), 1) }
 
 func (m *meter) released(answer string) { m.count("release_total", "answer", answer, 1) }
+
+func (m *meter) asked(answer string) { m.count("payment_questions_total", "answer", answer, 1) }
+
+func (m *meter) refunded(outcome string) { m.count("refunds_total", "outcome", outcome, 1) }
 
 func (m *meter) alarm(kind string) { m.count("alarms_total", "kind", kind, 1) }
 

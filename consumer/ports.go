@@ -18,9 +18,10 @@ type Counter interface {
 	Release(ctx context.Context, id sale.OrderID, reason string) (string, error)
 }
 
-// Queue is where order messages come from; queue.Queue is one.
+// Queue is where order messages come from, and where deadline messages wait; queue.Queue is one.
 type Queue interface {
 	Subscribe(ctx context.Context, topic string, opts queue.SubscribeOptions) (queue.Subscription, error)
+	Publish(ctx context.Context, topic string, messages []queue.Message) []queue.Outcome // of deadline messages
 	Ping(ctx context.Context) error
 }
 
@@ -29,9 +30,14 @@ type Ledger interface {
 	OrderLedger
 	ParkedLedger
 	OutboxLedger
+	PaymentLedger
 	// CancelDue cancels up to limit unpaid orders past their deadline, and pauses sales that it cannot.
 	CancelDue(ctx context.Context, limit int) (store.SweepReport, error)
+	// CancelDueOrders does so for these orders alone, and tells how many of them are left unpaid.
+	CancelDueOrders(ctx context.Context, ids []sale.OrderID) (store.SweepReport, error)
 	Backlog(ctx context.Context) (store.Backlog, error)
+	// Now is the database's clock.
+	Now(ctx context.Context) (time.Time, error)
 	Ping(ctx context.Context) error
 }
 

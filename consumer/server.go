@@ -12,6 +12,8 @@ import (
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/config"
+	"headgate.example/lib/payment"
+	paymentopen "headgate.example/lib/payment/open"
 	"headgate.example/lib/queue"
 	queueopen "headgate.example/lib/queue/open"
 	"headgate.example/lib/service"
@@ -31,12 +33,17 @@ type Server struct {
 	counter Counter
 	queue   Queue
 	ledger  Ledger
-	closers []func() error // what Open opened, in the order of closing
+	// provider moves the money; nil: there is none.
+	provider payment.Provider
+	closers  []func() error // what Open opened, in the order of closing
+
+	announcements chan queue.Message // deadline messages to be published
 
 	counterAnswers atomic.Bool // whether the last CONFIRM was answered by any shard
 	// awaySince has each shard that orders came from (at most 1024), and since when it does not
-	// answer; zero while it does. The intake's own.
-	awaySince map[int]time.Time
+	// answer; zero while it does. The workers share it.
+	away      sync.Mutex
+	awaySince map[int]time.Time // guarded by away
 }
 
 // Option replaces a part, for tests. What is replaced is not closed by the Server.
@@ -51,6 +58,9 @@ func WithQueue(q Queue) Option { return func(s *Server) { s.queue = q } }
 // WithLedger replaces the ledger; its tables must be there.
 func WithLedger(l Ledger) Option { return func(s *Server) { s.ledger = l } }
 
+// WithProvider replaces the payment provider.
+func WithProvider(p payment.Provider) Option { return func(s *Server) { s.provider = p } }
+
 // WithClock replaces the clock by which the consumer waits.
 func WithClock(c Clock) Option { return func(s *Server) { s.clock = c } }
 
@@ -64,7 +74,7 @@ func Open(ctx context.Context, cfg Config, rt *service.Runtime, opts ...Option) 
 	if err != nil {
 		return nil, fmt.Errorf("ticket_keys: %w", err)
 	}
-	s := &Server{cfg: cfg, log: rt.Log, rt: rt, keys: keys, clock: wallClock{}, awaySince: map[int]time.Time{}}
+	s := &Server{cfg: cfg, log: rt.Log, rt: rt, keys: keys, clock: wallClock{}, awaySince: map[int]time.Time{}, announcements: make(chan queue.Message, announceRoom)}
 	s.counterAnswers.Store(true) // until it shows otherwise
 	for _, o := range opts {
 		o(s)
@@ -84,6 +94,11 @@ func (s *Server) connect(ctx context.Context) error {
 			return err
 		}
 		s.ledger, s.closers = ledger, append(s.closers, ledger.Close)
+		if s.provider == nil {
+			if s.provider, err = paymentopen.Open(s.cfg.Payment, ledger); err != nil {
+				return err
+			}
+		}
 		if err := ledger.Migrate(ctx); err != nil {
 			return err
 		}
@@ -150,19 +165,34 @@ func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.loop(loops, work, "outbox", s.cfg.OutboxInterval, s.relayOutbox) })
 	wg.Go(func() { s.loop(loops, work, "sweep", s.cfg.SweepInterval, s.sweep) })
+	wg.Go(func() { s.loop(loops, work, "payments", s.cfg.PaymentInterval, s.askPayments) })
+	wg.Go(func() { s.loop(loops, work, "refunds", s.cfg.PaymentInterval, s.refund) })
 	wg.Go(func() { s.loop(loops, work, "parked", s.cfg.ParkedInterval, s.retryParked) })
 	wg.Go(func() { s.loop(loops, work, "backlog", observeInterval, s.observe) })
 
+	announcing, stopAnnouncing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAnnouncing()
+	wg.Go(func() { s.publishDeadlines(announcing, work) }) // ends after the intake, which fills it
+	wg.Go(func() {                                         // errors as below
+		_ = s.intake(loops, work, DeadlineTopic, queue.SubscribeOptions{BatchSize: deadlineBatch, Prefetch: deadlineBatch}, s.endAnnounced)
+	})
 	wg.Go(func() { // its error is the closed queue's, which the other intake gets, too
 		options := queue.SubscribeOptions{BatchSize: deadBatch, Prefetch: deadBatch}
 		_ = s.intake(loops, work, queue.DeadTopic(Topic), options, s.keepDead)
 	})
 
 	s.rt.Health.SetReady(true)
-	s.log.Info("the consumer runs", "topic", Topic, "batch_size", s.cfg.BatchSize)
+	s.log.Info("the consumer runs", "topic", Topic, "batch_size", s.cfg.BatchSize, "workers", s.cfg.Workers)
 	options := queue.SubscribeOptions{BatchSize: s.cfg.BatchSize, Linger: s.cfg.Linger, Prefetch: 2 * s.cfg.BatchSize}
-	err := s.intake(ctx, work, Topic, options, s.batch)
+	failed := make([]error, s.cfg.Workers)
+	var workers sync.WaitGroup
+	for i := range failed {
+		workers.Go(func() { failed[i] = s.intake(ctx, work, Topic, options, s.batch) })
+	}
+	workers.Wait()
+	err := errors.Join(failed...)
 	stopLoops()
+	stopAnnouncing()
 	wg.Wait()
 	return errors.Join(err, s.Close())
 }

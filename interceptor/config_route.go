@@ -100,6 +100,7 @@ func DefaultRoutes() []Route {
 		r("logout_everywhere", "/api/logout/everywhere", post, AuthRequired),
 		r("password", "/api/password", post, AuthRequired),
 		r("payment_notify", "/api/payments/{provider}/notify", post, AuthNone),
+		r("sandbox", "/sandbox/*", []string{"GET", "POST"}, AuthNone),
 		admin,
 		r("openapi", "/openapi.json", get, AuthNone),
 		r("page", "/", get, AuthNone),

@@ -85,3 +85,9 @@ func (l *Ledger) Exec(ctx context.Context, statement string) error {
 	_, err := l.db.ExecContext(ctx, statement)
 	return err
 }
+
+// Count is how many orders of a sale are in a state.
+func (l *Ledger) Count(ctx context.Context, saleID, state string) (n int, err error) {
+	err = l.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM orders WHERE sale_id = ? AND state = ?", saleID, state).Scan(&n)
+	return n, err
+}

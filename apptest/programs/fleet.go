@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,8 @@ type FleetSpec struct {
 	Shards int
 	// Backends is the number of backends behind the edge (default 1).
 	Backends int
+	// Consumers is the number of consumers on the same queue (default 1).
+	Consumers int
 	// Edit changes a program's config; nil: it stays.
 	Edit func(program string, c *Config)
 }
@@ -40,6 +43,7 @@ type Fleet struct {
 	Counter, Backend, Consumer, Interceptor *Process
 	Counters                                []*Process // one for each shard; the first is Counter
 	Backends                                []*Process // the first is Backend
+	Consumers                               []*Process // the first is Consumer
 }
 
 // StartFleet writes the configs and starts the programs on a broker and a database.
@@ -51,10 +55,11 @@ func StartFleet(t testing.TB, bin Binaries, amqpURL, mysqlDSN, prefix string) *F
 // NewFleet writes the configs and starts the programs.
 func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
 	t.Helper()
-	spec.Shards, spec.Backends = max(spec.Shards, 1), max(spec.Backends, 1)
+	spec.Shards, spec.Backends, spec.Consumers = max(spec.Shards, 1), max(spec.Backends, 1), max(spec.Consumers, 1)
 	f := &Fleet{t: t, bin: bin, folder: t.TempDir(), ports: make(map[string]string), env: []string{
 		"HEADGATE_TOKEN_SECRET=" + strings.Repeat("token-secret-", 4),
 		"HEADGATE_TICKET_SECRET=" + strings.Repeat("ticket-secret-", 3),
+		"HEADGATE_PAYMENT_SECRET=" + strings.Repeat("payment-secret-", 3),
 		"HEADGATE_HOP_SECRET=" + strings.Repeat("hop-secret-", 3),
 		"HEADGATE_COUNTER_CLIENT_PASSWORD=client-password", "HEADGATE_COUNTER_OPERATOR_PASSWORD=operator-password",
 		"HEADGATE_AMQP_URL=" + spec.AMQP, "HEADGATE_MYSQL_DSN=" + spec.MySQL,
@@ -70,23 +75,30 @@ func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
 		f.Backends = append(f.Backends, f.start(backendName(i)))
 	}
 	f.Backend = f.Backends[0]
-	f.Consumer = f.start("consumer")
+	for i := range spec.Consumers {
+		f.Consumers = append(f.Consumers, f.start(consumerName(i)))
+	}
+	f.Consumer = f.Consumers[0]
 	f.Interceptor = f.start("interceptor")
 	return f
 }
 
 func counterName(shard int) string { return fmt.Sprintf("counter-s%d", shard+1) }
 
-func backendName(i int) string {
+func backendName(i int) string { return numbered("backend", i) }
+
+func consumerName(i int) string { return numbered("consumer", i) }
+
+func numbered(name string, i int) string {
 	if i == 0 {
-		return "backend"
+		return name
 	}
-	return fmt.Sprintf("backend-%d", i+1)
+	return fmt.Sprintf("%s-%d", name, i+1)
 }
 
 // program is the binary of a process's name.
 func program(name string) string {
-	for _, program := range []string{"counter", "interceptor", "backend"} {
+	for _, program := range []string{"counter", "interceptor", "backend", "consumer"} {
 		if strings.HasPrefix(name, program) {
 			return program
 		}
@@ -115,6 +127,10 @@ func (f *Fleet) writeConfigs(spec *FleetSpec) {
 		own := FreePorts(f.t, 2)
 		upstreams, names = append(upstreams, own[0]), append(names, backendName(i))
 		f.ports[backendName(i)] = own[1]
+	}
+	for i := 1; i < spec.Consumers; i++ {
+		names = append(names, consumerName(i))
+		f.ports[consumerName(i)] = FreePorts(f.t, 1)[0]
 	}
 	for _, name := range names {
 		c := ReadConfig(f.t, filepath.Join(root, "deploy", "config", program(name)+".yaml"))
@@ -208,10 +224,25 @@ func (f *Fleet) StartBackend(i int) {
 	f.Backend = f.Backends[0]
 }
 
-// StartConsumer starts the consumer again after it was killed.
-func (f *Fleet) StartConsumer() {
+// StartConsumer starts a consumer, counted from 0, again after it has ended, and waits until it is ready.
+func (f *Fleet) StartConsumer(i int) {
 	f.t.Helper()
-	f.Consumer = f.start("consumer")
+	f.Consumers[i] = f.start(consumerName(i))
+	f.Consumer = f.Consumers[0]
+}
+
+// StartInterceptor starts the edge again after it was killed.
+func (f *Fleet) StartInterceptor() {
+	f.t.Helper()
+	f.Interceptor = f.start("interceptor")
+}
+
+// CounterFolder is the data folder of a shard, counted from 0.
+func (f *Fleet) CounterFolder(shard int) string { return filepath.Join(f.folder, counterName(shard)) }
+
+// CounterConfig is the config file of a shard, counted from 0.
+func (f *Fleet) CounterConfig(shard int) string {
+	return filepath.Join(f.folder, counterName(shard)+".yaml")
 }
 
 // Admin is http://host:port of a program's admin server.
@@ -220,7 +251,7 @@ func (f *Fleet) Admin(program string) string { return "http://" + f.ports[progra
 // Stop ends the programs gently, the edge first, and fails the test for one that does not end well.
 func (f *Fleet) Stop() {
 	f.t.Helper()
-	for _, p := range append(append([]*Process{f.Interceptor}, f.Backends...), append([]*Process{f.Consumer}, f.Counters...)...) {
+	for _, p := range slices.Concat([]*Process{f.Interceptor}, f.Backends, f.Consumers, f.Counters) {
 		if code := p.Stop(40 * time.Second); code != 0 {
 			f.t.Errorf("%s ended with exit code %d when asked to stop\n%s", p.spec.Name, code, p.Log())
 		}

@@ -31,6 +31,8 @@ type Instance struct {
 	url   string
 	begin func(*Instance) ([]*exec.Cmd, error) // in the order of their start; the last one is the service
 	ready func(ctx context.Context, addr string) error
+	// control makes a command of the service's own tool; nil: it has none.
+	control func(ctx context.Context, args []string) *exec.Cmd
 
 	mu        sync.Mutex
 	processes []*process
@@ -58,6 +60,17 @@ func (i *Instance) Kill() error { return i.end(syscall.SIGKILL) }
 
 // Restart starts a service that Kill has ended, on the same address and data, and waits for its answer.
 func (i *Instance) Restart(ctx context.Context) error { return i.start(ctx) }
+
+// Control runs the service's own tool on it, such as rabbitmqctl with `set_vm_memory_high_watermark 0.5`.
+func (i *Instance) Control(ctx context.Context, args ...string) error {
+	if i.control == nil {
+		return fmt.Errorf("%s has no tool to control it", i.name)
+	}
+	if output, err := i.control(ctx, args).CombinedOutput(); err != nil {
+		return fmt.Errorf("controlling %s: %v: %w\n%s", i.name, args, err, output)
+	}
+	return nil
+}
 
 // Stop ends the service and removes its data. It may be called again.
 func (i *Instance) Stop() error {

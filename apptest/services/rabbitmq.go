@@ -74,6 +74,11 @@ func StartRabbitMQ(ctx context.Context, dir string) (*Instance, error) {
 		daemon.Dir, broker.Dir = i.dir, i.dir
 		return []*exec.Cmd{daemon, broker}, nil
 	}
+	i.control = func(ctx context.Context, args []string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(server), "rabbitmqctl"), args...) //nolint:gosec // beside the server
+		cmd.Env, cmd.Dir = env, i.dir
+		return cmd
+	}
 	if err := i.start(ctx); err != nil {
 		return nil, err
 	}

@@ -43,6 +43,8 @@ type Options struct {
 	PageSize int
 	// Concurrency is the look-ups under way at once when single ids are read again. Default 64.
 	Concurrency int
+	// MaxFindings bounds the findings of a sale's report. Default MaxFindings.
+	MaxFindings int
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 }
@@ -56,6 +58,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Concurrency <= 0 {
 		o.Concurrency = 64
+	}
+	if o.MaxFindings <= 0 {
+		o.MaxFindings = MaxFindings
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -157,6 +162,7 @@ func (a *auditor) traffic(ctx context.Context) (traffic, error) {
 func (a *auditor) sale(ctx context.Context, s store.Sale) (*SaleReport, error) {
 	r := &SaleReport{
 		Sale: s.ID, Verdict: Holds, Intent: s.Intent, Revision: s.Revision, Acknowledged: s.Acknowledged, Alarm: s.Alarm,
+		most: a.options.MaxFindings,
 	}
 	if s.Revision == 0 {
 		return r, nil // a draft: the counter has never heard of it

@@ -146,13 +146,19 @@ func merge(ctx context.Context, r *SaleReport, orders *pages[store.Order], holds
 			holds.skip()
 		default:
 			if o.Binding() != h.Binding {
-				r.find(o.ID, Violated, fmt.Sprintf("the ledger has it as %s, the counter as %s", show(o.Binding()), show(h.Binding)))
+				r.find(otherBinding(*o, *h))
 			}
 			r.Compared++
 			orders.skip()
 			holds.skip()
 		}
 	}
+}
+
+// otherBinding is the finding of an id that stands for two things.
+func otherBinding(o store.Order, h client.Hold) Finding {
+	what := fmt.Sprintf("the ledger has it as %s, the counter as %s", show(o.Binding()), show(h.Binding))
+	return Finding{Order: o.ID, Verdict: Violated, What: what, Hold: &h, Row: &o}
 }
 
 func show(b sale.Binding) string {

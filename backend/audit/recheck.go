@@ -46,20 +46,23 @@ func (a *auditor) recheckOrders(ctx context.Context, r *SaleReport, ids []sale.O
 	for i, id := range ids {
 		row, found := rows[id]
 		hold := holds[i]
+		f := Finding{Order: id, Verdict: Violated, Hold: hold, Row: &row}
 		switch {
 		case !found:
-			r.find(id, Violated, "was an active order a moment ago; now the ledger has no row of it")
+			f.Row, f.What = nil, "was an active order a moment ago; now the ledger has no row of it"
 		case !row.Active():
-			// freed meanwhile
+			continue // freed meanwhile
 		case hold == nil:
-			r.find(id, Violated, "is an active order, but the counter does not know it")
+			f.What = "is an active order, but the counter does not know it"
 		case hold.State != sale.Confirmed:
-			r.find(id, Violated, fmt.Sprintf("is an active order (%s), but the counter has it as %s", row.State, hold.State))
+			f.What = fmt.Sprintf("is an active order (%s), but the counter has it as %s", row.State, hold.State)
 		case hold.Binding != row.Binding():
-			r.find(id, Violated, fmt.Sprintf("the ledger has it as %s, the counter as %s", show(row.Binding()), show(hold.Binding)))
+			f = otherBinding(row, *hold)
 		default:
 			r.Compared++ // confirmed meanwhile
+			continue
 		}
+		r.find(f)
 	}
 	return nil
 }
@@ -83,7 +86,7 @@ func (a *auditor) recheckHolds(ctx context.Context, r *SaleReport, suspects []cl
 		switch {
 		case found && row.Active():
 			if row.Binding() != h.Binding {
-				r.find(h.Order, Violated, fmt.Sprintf("the ledger has it as %s, the counter as %s", show(row.Binding()), show(h.Binding)))
+				r.find(otherBinding(row, h))
 			}
 			r.Compared++
 		case found && t.releases(), !found && t.brings():
@@ -108,26 +111,27 @@ func (a *auditor) judgeHolds(ctx context.Context, r *SaleReport, suspects []clie
 		return err
 	}
 	for i, h := range suspects {
-		hold, row := holds[i], rows[h.Order]
-		if hold == nil {
-			r.find(h.Order, Violated, "was a confirmed hold a moment ago; now the counter does not know it")
-			continue
-		}
-		_, found := rows[h.Order]
-		if hold.State != sale.Confirmed || found && row.Active() {
-			continue // settled meanwhile
-		}
+		hold := holds[i]
+		row, found := rows[h.Order]
+		f := Finding{Order: h.Order, Verdict: Violated, Hold: hold}
 		if found {
-			r.find(h.Order, Violated, fmt.Sprintf("is %s in the ledger, but its units are still confirmed at the counter and nothing is left to release them", row.State))
-			continue
+			f.Row = &row
 		}
 		age := a.options.Now().Sub(time.UnixMilli(h.ChangedAt))
-		if age < a.options.Grace {
+		switch {
+		case hold == nil:
+			f.What = "was a confirmed hold a moment ago; now the counter does not know it"
+		case hold.State != sale.Confirmed || found && row.Active():
+			continue // settled meanwhile
+		case found:
+			f.What = fmt.Sprintf("is %s in the ledger, but its units are still confirmed at the counter and nothing is left to release them", row.State)
+		case age < a.options.Grace:
 			r.Travelling++
-			r.find(h.Order, NotSettled, fmt.Sprintf("was confirmed %s ago and has no order yet", age.Round(time.Millisecond)))
-			continue
+			f.Verdict, f.What = NotSettled, fmt.Sprintf("was confirmed %s ago and has no order yet", age.Round(time.Millisecond))
+		default:
+			f.What = fmt.Sprintf("was confirmed %s ago for user %s, and no order, message or dead letter is left of it", age.Round(time.Second), h.User)
 		}
-		r.find(h.Order, Violated, fmt.Sprintf("was confirmed %s ago for user %s, and no order, message or dead letter is left of it", age.Round(time.Second), h.User))
+		r.find(f)
 	}
 	return nil
 }

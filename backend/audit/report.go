@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"headgate.example/counter/client"
 	"headgate.example/lib/sale"
 	"headgate.example/lib/store"
 )
@@ -46,7 +47,8 @@ func worse(a, b Verdict) Verdict {
 	return Unreachable
 }
 
-// MaxFindings bounds the findings that a sale's report lists; further ones are counted.
+// MaxFindings bounds the findings that a sale's report lists unless Options say otherwise; further ones
+// are counted.
 const MaxFindings = 1000
 
 // Report is the outcome of one audit.
@@ -97,6 +99,8 @@ type SaleReport struct {
 	More         int64     `json:"more_findings,omitempty"` // beyond MaxFindings
 	InTransfer   int64     `json:"in_transfer"`             // units given by one shard and not taken by another yet
 	Shards       []Shard   `json:"shards,omitempty"`
+
+	most int // findings that are listed
 }
 
 // Figures are the counter's terms, in units, and the ids behind two of them.
@@ -144,15 +148,19 @@ type Finding struct {
 	Order   sale.OrderID `json:"order"`
 	Verdict Verdict      `json:"verdict"`
 	What    string       `json:"what"`
+
+	// Both sides as the last look found them, for the repair; nil: not known there.
+	Hold *client.Hold `json:"-"`
+	Row  *store.Order `json:"-"`
 }
 
 func (f Finding) String() string { return fmt.Sprintf("%s %s: %s", f.Order, f.Verdict, f.What) }
 
 // find notes a finding and lets it count.
-func (r *SaleReport) find(id sale.OrderID, verdict Verdict, what string) {
-	r.Verdict = worse(r.Verdict, verdict)
-	if len(r.Findings) < MaxFindings {
-		r.Findings = append(r.Findings, Finding{Order: id, Verdict: verdict, What: what})
+func (r *SaleReport) find(f Finding) {
+	r.Verdict = worse(r.Verdict, f.Verdict)
+	if len(r.Findings) < r.most {
+		r.Findings = append(r.Findings, f)
 		return
 	}
 	r.More++

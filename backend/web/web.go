@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-//go:embed index.html assets
+//go:embed index.html sandbox.html assets
 var files embed.FS
 
 // Policy is the Content-Security-Policy of the page: everything from its own origin, nothing inline,
@@ -33,13 +33,13 @@ type asset struct {
 
 // Site holds the embedded files with their entity tags. It is immutable after New.
 type Site struct {
-	page   asset
+	pages  map[string]asset // by file name
 	assets map[string]asset // by request path
 }
 
 // New reads and compresses the embedded files, once.
 func New() (*Site, error) {
-	s := &Site{assets: map[string]asset{}}
+	s := &Site{pages: map[string]asset{}, assets: map[string]asset{}}
 	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -52,8 +52,8 @@ func New() (*Site, error) {
 		if err != nil {
 			return fmt.Errorf("page file %s: %w", name, err)
 		}
-		if name == "index.html" {
-			s.page = a
+		if path.Ext(name) == ".html" {
+			s.pages[name] = a
 		} else {
 			s.assets["/"+name] = a
 		}
@@ -87,10 +87,7 @@ func newAsset(name string, body []byte) (asset, error) {
 
 // Register adds the page and its files to a mux: "GET /{$}" and "GET /assets/".
 func (s *Site) Register(mux *http.ServeMux, notFound http.HandlerFunc) {
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", Policy)
-		s.page.serve(w, r, "no-cache")
-	})
+	mux.HandleFunc("GET /{$}", s.page("index.html"))
 	mux.HandleFunc("GET /assets/", func(w http.ResponseWriter, r *http.Request) {
 		a, known := s.assets[r.URL.Path]
 		if !known {
@@ -100,6 +97,19 @@ func (s *Site) Register(mux *http.ServeMux, notFound http.HandlerFunc) {
 		// Names do not change with the content: browsers ask again after a minute, and mostly hear 304.
 		a.serve(w, r, "public, max-age=60, stale-while-revalidate=600")
 	})
+}
+
+// RegisterSandbox adds the pay page of the payment sandbox to a mux.
+func (s *Site) RegisterSandbox(mux *http.ServeMux, path string) {
+	mux.HandleFunc("GET "+path, s.page("sandbox.html"))
+}
+
+func (s *Site) page(name string) http.HandlerFunc {
+	a := s.pages[name]
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", Policy)
+		a.serve(w, r, "no-cache")
+	}
 }
 
 // Paths lists the request paths of the files beside the page, sorted.

@@ -20,6 +20,7 @@ func serve(t *testing.T, path string, headers ...string) *http.Response {
 	}
 	mux := http.NewServeMux()
 	site.Register(mux, http.NotFound)
+	site.RegisterSandbox(mux, "/pay")
 	r := httptest.NewRequest(http.MethodGet, path, nil)
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
@@ -38,8 +39,14 @@ func text(t *testing.T, r *http.Response) string {
 	return string(body)
 }
 
-func TestPageIsStrict(t *testing.T) {
-	r := serve(t, "/")
+func TestPagesAreStrict(t *testing.T) {
+	for _, path := range []string{"/", "/pay"} {
+		t.Run(path, func(t *testing.T) { strictPage(t, path) })
+	}
+}
+
+func strictPage(t *testing.T, path string) {
+	r := serve(t, path)
 	if r.StatusCode != 200 || r.Header.Get("Content-Security-Policy") != web.Policy || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/html") {
 		t.Fatalf("%d %v", r.StatusCode, r.Header)
 	}

@@ -42,17 +42,25 @@ func (c *Client) Give(ctx context.Context, taker, saleID, giver string, given in
 	return taken, nil
 }
 
+// What a repair reads of the shards that are left, and sends to the one that lost its data.
+type (
+	Collected        = machine.Collected
+	Restore          = machine.Restore
+	RestoredTransfer = machine.RestoredTransfer
+	SoldOrder        = machine.SoldOrder
+)
+
 // Collect reads one shard's row of a collect; ErrNoSale when it does not know the sale.
-func (c *Client) Collect(ctx context.Context, shard, saleID string) (machine.Collected, error) {
+func (c *Client) Collect(ctx context.Context, shard, saleID string) (Collected, error) {
 	message, err := c.toPeer(ctx, shard, reads, "SHARD.COLLECT", saleID)
 	if errors.Is(err, errNil) {
-		return machine.Collected{}, ErrNoSale
+		return Collected{}, ErrNoSale
 	}
 	if err != nil {
-		return machine.Collected{}, err
+		return Collected{}, err
 	}
 	r := readRow(message)
-	row := machine.Collected{
+	row := Collected{
 		Shard: r.text("shard"), Incarnation: r.number("incarnation"), Revision: r.number("revision"), Supply: r.number("supply_version"),
 		Paused: r.truth("paused"), Closed: r.truth("closed"), Forgotten: r.truth("forgotten"), Restoring: r.truth("restoring"),
 		Stock: r.number("stock"), Alloc: r.number("alloc"), Debt: r.number("debt"), Scheduled: r.number("scheduled"),

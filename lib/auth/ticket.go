@@ -125,6 +125,20 @@ func (r *Keyring) VerifyTicket(text string) (Ticket, error) {
 	return parseTicket(parts[2])
 }
 
+// VerifyOrder reads an order message and verifies its ticket. One that is refused never becomes right by
+// trying again, unless a key is missing here.
+func (r *Keyring) VerifyOrder(body []byte) (sale.OrderMessage, Ticket, error) {
+	read, err := sale.ParseOrderMessage(body)
+	if err != nil {
+		return sale.OrderMessage{}, Ticket{}, fmt.Errorf("not an order message: %w", err)
+	}
+	ticket, err := r.VerifyTicket(read.Ticket)
+	if err != nil {
+		return sale.OrderMessage{}, Ticket{}, fmt.Errorf("its ticket does not verify: %w", err)
+	}
+	return read, ticket, nil
+}
+
 // parseTicket reads a payload whose signature is right.
 func parseTicket(encoded string) (Ticket, error) {
 	payload, err := base64.RawURLEncoding.Strict().DecodeString(encoded)

@@ -53,7 +53,7 @@ var table = [...]row{
 	{AlreadyOrdered, TypeBase + string(AlreadyOrdered), http.StatusConflict, "You have ordered this already."},
 	{LimitReached, TypeBase + string(LimitReached), http.StatusConflict, "You have bought as many as one person may."},
 	{NotOpen, TypeBase + string(NotOpen), http.StatusConflict, "The sale is not open yet."},
-	{NotCancellable, TypeBase + string(NotCancellable), http.StatusConflict, "This order cannot be cancelled now."},
+	{NotCancellable, TypeBase + string(NotCancellable), http.StatusConflict, "This order cannot be paid or cancelled now."},
 	{Conflict, TypeBase + string(Conflict), http.StatusConflict, "This conflicts with the current state."},
 	{Ended, TypeBase + string(Ended), http.StatusGone, "The sale has ended."},
 	{RateLimited, TypeBase + string(RateLimited), http.StatusTooManyRequests, "Too many requests."},

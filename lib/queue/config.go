@@ -1,7 +1,9 @@
 package queue
 
 import (
+	"errors"
 	"net/url"
+	"strings"
 	"time"
 
 	"headgate.example/lib/config"
@@ -13,6 +15,34 @@ const (
 	RabbitMQ = "rabbitmq"
 )
 
+// MaxBrokers bounds the nodes of a cluster that a Config may name.
+const MaxBrokers = 16
+
+// Brokers splits the address of a cluster into one for each node. Its error does not repeat the address.
+func Brokers(address string) ([]string, error) {
+	wrong := errors.New("not the address of a broker")
+	scheme, rest, found := strings.Cut(address, "://")
+	end := len(rest)
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		end = i
+	}
+	authority, path := rest[:end], rest[end:]
+	at := strings.LastIndexByte(authority, '@') + 1
+	hosts := strings.Split(authority[at:], ",")
+	if !found || len(hosts) > MaxBrokers {
+		return nil, wrong
+	}
+	brokers := make([]string, len(hosts))
+	for i, host := range hosts {
+		brokers[i] = scheme + "://" + authority[:at] + host + path
+		u, err := url.Parse(brokers[i])
+		if err != nil || (u.Scheme != "amqp" && u.Scheme != "amqps") || u.Hostname() == "" {
+			return nil, wrong //nolint:nilerr // it would show the password
+		}
+	}
+	return brokers, nil
+}
+
 // Config chooses a driver and bounds it.
 type Config struct {
 	Driver string `yaml:"driver"` // embedded (default) or rabbitmq
@@ -21,13 +51,14 @@ type Config struct {
 	// use the same file; a network file system will not do.
 	Path string `yaml:"path"`
 
-	// URL is the broker's address: amqp://user:password@host:port/vhost, or amqps.
+	// URL is the broker's address: amqp://user:password@host:port/vhost, or amqps. Of a cluster, name
+	// every node, host:port,host:port: one that can be reached is used. At most MaxBrokers.
 	URL config.Secret `yaml:"url"`
 
 	// Prefix begins the names of the broker's exchanges and queues; default headgate.
 	Prefix string `yaml:"prefix"`
 
-	// Channels is the number of channels that publishers share; default 2, 1 to 16.
+	// Channels is the number of channels that publishers share; default 4, 1 to 16.
 	Channels int `yaml:"channels"`
 
 	// MaxReady bounds the ready messages of a topic; beyond it messages are refused. Messages that are
@@ -54,7 +85,7 @@ func DefaultConfig() Config {
 		Driver:         Embedded,
 		Path:           "data/queue.db",
 		Prefix:         "headgate",
-		Channels:       2,
+		Channels:       4,
 		MaxReady:       1_000_000,
 		DeliveryLimit:  1000,
 		PublishTimeout: 5 * time.Second,
@@ -89,12 +120,12 @@ func (c *Config) Validate(p *config.Problems) {
 }
 
 func (c *Config) validateBroker(p *config.Problems) {
-	u, err := url.Parse(c.URL.Reveal())
+	_, err := Brokers(c.URL.Reveal())
 	switch { // the address holds a password: never show it
 	case c.URL == "":
 		p.Addf("url", "the rabbitmq driver needs the broker's address, amqp://user:password@host:port/vhost")
-	case err != nil || (u.Scheme != "amqp" && u.Scheme != "amqps") || u.Host == "":
-		p.Addf("url", "not the address of a broker: want amqp://user:password@host:port/vhost, or amqps")
+	case err != nil:
+		p.Addf("url", "not the address of a broker: want amqp://user:password@host:port/vhost, or amqps, with up to %d hosts separated by commas", MaxBrokers)
 	}
 	if err := CheckTopic(c.Prefix); err != nil {
 		p.Addf("prefix", "%.80q: want 1 to %d letters a-z, digits, '_' or '-'", c.Prefix, MaxTopicBytes)

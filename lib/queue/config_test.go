@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,5 +72,26 @@ func TestZeroOutcome(t *testing.T) {
 	}
 	if m := (queue.Message{Delay: time.Hour}); queue.CheckMessage(&m) != nil {
 		t.Error("an empty message with a delay is fine")
+	}
+}
+
+func TestBrokers(t *testing.T) {
+	for address, want := range map[string][]string{
+		"amqp://u:p%40@a:1/v":        {"amqp://u:p%40@a:1/v"},
+		"amqps://u:p@a:1,b:2,c/v":    {"amqps://u:p@a:1/v", "amqps://u:p@b:2/v", "amqps://u:p@c/v"},
+		"amqp://u:p@[::1]:1,b:2/%2f": {"amqp://u:p@[::1]:1/%2f", "amqp://u:p@b:2/%2f"},
+		"amqp://u:p@a,b?x=1":         {"amqp://u:p@a?x=1", "amqp://u:p@b?x=1"},
+		"amqp://u:p@a:1,,b:2/":       nil,
+		"http://u:p@a:1/":            nil,
+		"amqp://u:secret@a:x/":       nil,
+		"amqp://u:p@" + strings.Repeat("a,", queue.MaxBrokers) + "a": nil,
+	} {
+		got, err := queue.Brokers(address)
+		if !slices.Equal(got, want) || (err == nil) != (want != nil) {
+			t.Errorf("%s: %v, %v, want %v", address, got, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("the error shows the password: %v", err)
+		}
 	}
 }

@@ -16,6 +16,10 @@ type Backlog struct {
 	Parked       int64         // parked messages
 	ParkedAge    time.Duration
 	DeadLetters  int64 // not discarded
+
+	PaymentsOpen  int64 // whose end the payment provider has not told
+	RefundsDue    int64 // money on its way back
+	RefundsParked int64 // that the provider refuses to give back
 }
 
 // Backlog counts what is not settled yet.
@@ -52,7 +56,22 @@ func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
 		return b, wrapf(err, "counting parked messages")
 	}
 	err = db.Model(&DeadLetter{}).Where("discarded_at IS NULL").Count(&b.DeadLetters).Error
-	return b, wrapf(err, "counting dead letters")
+	if err != nil {
+		return b, wrapf(err, "counting dead letters")
+	}
+	for _, c := range []struct {
+		rows  *gorm.DB
+		count *int64
+	}{
+		{db.Model(&Payment{}).Where("check_at IS NOT NULL"), &b.PaymentsOpen},
+		{db.Model(&Refund{}).Where("state = ?", RefundDue), &b.RefundsDue},
+		{db.Model(&Refund{}).Where("state = ?", RefundParked), &b.RefundsParked},
+	} {
+		if err := c.rows.Count(c.count).Error; err != nil {
+			return b, wrapf(err, "counting payments and refunds")
+		}
+	}
+	return b, nil
 }
 
 // age is how long ago the oldest of the rows was created.

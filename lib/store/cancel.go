@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"headgate.example/lib/sale"
 )
@@ -22,8 +21,7 @@ func (s *Store) CancelOrder(ctx context.Context, id sale.OrderID, user string) (
 	var order Order
 	err := s.transact(ctx, func(tx *gorm.DB) error {
 		var err error
-		order, err = first[Order](tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).
-			Where("id = ? AND user_id = ?", id, user), "order")
+		order, err = lockOrder(tx.Where("id = ? AND user_id = ?", id, user))
 		if err != nil {
 			return err
 		}
@@ -52,22 +50,58 @@ func (s *Store) CancelOrder(ctx context.Context, id sale.OrderID, user string) (
 	return order, err
 }
 
-// SweepReport is what one CancelDue did.
+// SweepReport is what one CancelDue or CancelDueOrders did.
 type SweepReport struct {
 	Cancelled int
 	Paused    []string // sales that it paused, with an alarm, because their sold counts have diverged
+
+	// Of the orders that CancelDueOrders was asked about: how many are still unpaid, and how long the
+	// earliest of their deadlines lies ahead; negative when it has passed.
+	Unpaid int
+	DueIn  time.Duration
 }
 
 // CancelDue cancels up to limit (and MaxPage) unpaid orders whose deadline has passed by the
 // database's clock, oldest deadline first. Orders that another transaction is working on are left for
-// the next call. So are, call after call until somebody repairs it, the orders of a sale whose sold
-// count lacks their units: that sale is paused, and the sweep goes on without it.
+// the next call, and so are those with an open payment, until the provider was asked (ClaimPayments).
+// So are, call after call until somebody repairs it, the orders of a sale whose sold count lacks their
+// units: that sale is paused, and the sweep goes on without it.
 func (s *Store) CancelDue(ctx context.Context, limit int) (SweepReport, error) {
+	return s.sweep(ctx, func(tx *gorm.DB) *gorm.DB { return tx.Order("deadline").Limit(page(limit)) })
+}
+
+// CancelDueOrders is CancelDue for these orders alone, at most MaxPage, and tells how many of them are
+// left.
+func (s *Store) CancelDueOrders(ctx context.Context, ids []sale.OrderID) (SweepReport, error) {
+	if len(ids) > MaxPage {
+		return SweepReport{}, fmt.Errorf("store: %d order ids at once, at most %d are allowed", len(ids), MaxPage)
+	}
+	report, err := s.sweep(ctx, func(tx *gorm.DB) *gorm.DB { return tx.Where("id IN ?", ids) })
+	if err != nil {
+		return report, err
+	}
+	now, err := s.Now(ctx)
+	if err != nil {
+		return report, err
+	}
+	var deadlines []time.Time
+	err = s.read.WithContext(ctx).Model(&Order{}).Where("id IN ? AND state = ?", ids, sale.Unpaid).Pluck("deadline", &deadlines).Error
+	if err != nil {
+		return report, fmt.Errorf("store: reading deadlines: %w", err)
+	}
+	if report.Unpaid = len(deadlines); report.Unpaid > 0 {
+		report.DueIn = slices.MinFunc(deadlines, time.Time.Compare).Sub(now)
+	}
+	return report, nil
+}
+
+// sweep cancels the due orders among those that which selects.
+func (s *Store) sweep(ctx context.Context, which func(tx *gorm.DB) *gorm.DB) (SweepReport, error) {
 	var report SweepReport
 	var without []string
 	for {
 		err := s.transact(ctx, func(tx *gorm.DB) (err error) {
-			report.Cancelled, err = s.cancelDue(tx, limit, without)
+			report.Cancelled, err = s.cancelDue(tx, which, without)
 			return err
 		})
 		var diverged *divergedError
@@ -90,17 +124,18 @@ func (s *Store) CancelDue(ctx context.Context, limit int) (SweepReport, error) {
 }
 
 // cancelDue is one attempt, in a transaction, that passes over the orders of some sales.
-func (s *Store) cancelDue(tx *gorm.DB, limit int, without []string) (int, error) {
+func (s *Store) cancelDue(tx *gorm.DB, which func(tx *gorm.DB) *gorm.DB, without []string) (int, error) {
 	now, err := s.now(tx)
 	if err != nil {
 		return 0, err
 	}
-	query := tx.Clauses(skipLocked()).Where("state = ? AND deadline <= ?", sale.Unpaid, now)
+	query := tx.Clauses(skipLocked()).Where("state = ? AND deadline <= ?", sale.Unpaid, now).
+		Where("NOT EXISTS (SELECT 1 FROM payments WHERE payments.order_id = orders.id AND payments.state = ?)", PaymentOpen)
 	if len(without) > 0 {
 		query = query.Where("sale_id NOT IN ?", without)
 	}
 	var due []Order
-	err = query.Order("deadline").Limit(page(limit)).Find(&due).Error
+	err = which(query).Find(&due).Error
 	if err != nil || len(due) == 0 {
 		return 0, err
 	}

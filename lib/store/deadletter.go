@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"headgate.example/lib/sale"
 )
@@ -22,7 +23,7 @@ var ErrBodyTooLarge = fmt.Errorf("the message is longer than %d bytes", MaxBodyB
 
 const maxReason = 255 // bytes of a reason that are kept
 
-// DeadLetter is a message that can never become an order, kept whole until somebody discards it.
+// DeadLetter is a message that can never become an order, kept whole. Somebody replays or discards it.
 type DeadLetter struct {
 	ID int64 `gorm:"primaryKey"`
 	// Digest tells redeliveries of one message from another message; set by the store.
@@ -32,7 +33,7 @@ type DeadLetter struct {
 	Body        []byte
 	Reason      string
 	CreatedAt   time.Time
-	DiscardedAt *time.Time // nil: still to be looked at
+	DiscardedAt *time.Time // when it was replayed or discarded; nil: still to be looked at
 }
 
 // TableName is the table's name.
@@ -65,7 +66,7 @@ func (s *Store) AddDeadLetter(ctx context.Context, letter DeadLetter) error {
 	return wrapf(err, "adding a dead letter")
 }
 
-// ListDeadLetters lists the letters that nobody discarded, ascending by id beyond after, at most
+// ListDeadLetters lists the letters that nobody replayed or discarded, ascending by id beyond after, at most
 // limit (and MaxPage).
 func (s *Store) ListDeadLetters(ctx context.Context, after int64, limit int) ([]DeadLetter, error) {
 	var rows []DeadLetter
@@ -74,50 +75,90 @@ func (s *Store) ListDeadLetters(ctx context.Context, after int64, limit int) ([]
 	return rows, wrapf(err, "listing dead letters")
 }
 
+// DeadLetterByID finds a letter, also one that was replayed or discarded. ErrNotFound when there is none.
+func (s *Store) DeadLetterByID(ctx context.Context, id int64) (DeadLetter, error) {
+	return first[DeadLetter](s.read.WithContext(ctx).Where("id = ?", id), "dead letter")
+}
+
+// ReplayDeadLetter sends a letter through the consumer's normal path again: in one transaction it
+// becomes a parked message that is due at once, and leaves the list. Should it be dead again, it comes
+// back under its id with the new reason. ErrNotFound when there is no such letter or it is settled
+// already.
+func (s *Store) ReplayDeadLetter(ctx context.Context, id int64) error {
+	err := s.transact(ctx, func(tx *gorm.DB) error {
+		now, err := s.now(tx)
+		if err != nil {
+			return err
+		}
+		letter, err := first[DeadLetter](tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).
+			Where("id = ? AND discarded_at IS NULL", id), "dead letter")
+		if err != nil {
+			return err
+		}
+		row := ParkedMessage{
+			Digest: letter.Digest, OrderID: letter.OrderID, Topic: letter.Topic, Body: letter.Body,
+			Reason: "replayed by an operator", DueAt: now, CreatedAt: now, UpdatedAt: now,
+		}
+		if err := ignoreDuplicate(tx.Create(&row).Error); err != nil { // one that is parked comes by itself
+			return err
+		}
+		return settleDeadLetter(tx, id, now)
+	})
+	return wrapf(err, "replaying a dead letter")
+}
+
 // DiscardDeadLetter marks a letter as dealt with. accepted, when the caller has verified what the
 // letter stands for, becomes a rejected order whose units are given back, unless its id has a row:
-// then only the letter goes. ErrNotFound when there is no such letter or it is discarded already.
-func (s *Store) DiscardDeadLetter(ctx context.Context, id int64, accepted *Accepted) error {
+// then only the letter goes. It reports whether an order was rejected. ErrNotFound when there is no
+// such letter or it is settled already.
+func (s *Store) DiscardDeadLetter(ctx context.Context, id int64, accepted *Accepted) (rejected bool, err error) {
 	for attempt := 1; ; attempt++ {
-		err := s.discard(ctx, id, accepted)
+		rejected, err = s.discard(ctx, id, accepted)
 		if !errors.Is(err, gorm.ErrDuplicatedKey) || attempt == MaxAttempts {
-			return err
+			return rejected && err == nil, err
 		}
 		// A consumer wrote the order meanwhile: the next look finds its row.
 	}
 }
 
-func (s *Store) discard(ctx context.Context, id int64, accepted *Accepted) error {
-	return s.transact(ctx, func(tx *gorm.DB) error {
+func (s *Store) discard(ctx context.Context, id int64, accepted *Accepted) (rejected bool, err error) {
+	err = s.transact(ctx, func(tx *gorm.DB) error {
 		now, err := s.now(tx)
 		if err != nil {
 			return err
 		}
+		rejected = false
 		if accepted != nil {
-			if err := insertDiscarded(tx, *accepted, now); err != nil {
+			if rejected, err = insertDiscarded(tx, *accepted, now); err != nil {
 				return err
 			}
 		}
-		result := tx.Model(&DeadLetter{}).Where("id = ? AND discarded_at IS NULL", id).
-			UpdateColumns(map[string]any{"discarded_at": now})
-		if result.Error == nil && result.RowsAffected == 0 {
-			return fmt.Errorf("dead letter: %w", ErrNotFound)
-		}
-		return wrapf(result.Error, "discarding a dead letter")
+		return wrapf(settleDeadLetter(tx, id, now), "discarding a dead letter")
 	})
+	return rejected, err
 }
 
-func insertDiscarded(tx *gorm.DB, accepted Accepted, now time.Time) error {
+// settleDeadLetter takes a letter off the list, once.
+func settleDeadLetter(tx *gorm.DB, id int64, now time.Time) error {
+	result := tx.Model(&DeadLetter{}).Where("id = ? AND discarded_at IS NULL", id).
+		UpdateColumns(map[string]any{"discarded_at": now})
+	if result.Error == nil && result.RowsAffected == 0 {
+		return fmt.Errorf("dead letter: %w", ErrNotFound)
+	}
+	return result.Error
+}
+
+func insertDiscarded(tx *gorm.DB, accepted Accepted, now time.Time) (rejected bool, err error) {
 	if err := accepted.Validate(); err != nil {
-		return err
+		return false, err
 	}
 	var known int64
 	if err := tx.Model(&Order{}).Where("id = ?", accepted.Order).Count(&known).Error; err != nil || known > 0 {
-		return wrapf(err, "looking for an order")
+		return false, wrapf(err, "looking for an order")
 	}
 	var rows batchRows
 	rows.reject(accepted, "dead letter discarded", now)
-	return rows.insert(tx)
+	return true, rows.insert(tx)
 }
 
 func digest(topic string, body []byte) string {

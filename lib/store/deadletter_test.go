@@ -32,8 +32,8 @@ func TestDiscardWhileConsumed(t *testing.T) {
 			t.Errorf("the consumer's write: %+v, %v", report, err)
 		}
 	})
-	if err := s.DiscardDeadLetter(ctx, letters[0].ID, &accepted); err != nil {
-		t.Fatalf("DiscardDeadLetter: %v", err)
+	if rejected, err := s.DiscardDeadLetter(ctx, letters[0].ID, &accepted); err != nil || rejected {
+		t.Fatalf("DiscardDeadLetter: %v, %v; want the consumer's order to stay", rejected, err)
 	}
 	order, err := s.OrderByID(ctx, accepted.Order)
 	if err != nil || order.State != sale.Unpaid {

@@ -28,6 +28,8 @@ type dialect interface {
 	nowQuery() string                // milliseconds since 1970
 	// lost reports a transaction that failed only because of another one, and may run again.
 	lost(err error) bool
+	// badRow reports a statement that was refused for what a row holds; see ErrUnwritable.
+	badRow(err error) bool
 }
 
 func dialectOf(driver string) dialect {

@@ -49,3 +49,18 @@ func TestPingWhileWriting(t *testing.T) {
 		})
 	}
 }
+
+// TestMySQLText: every text of the ledger is utf8mb4, compared byte by byte, and sessions are in UTC.
+func TestMySQLText(t *testing.T) {
+	s := storetest.MySQL(t)
+	const texts = "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE() AND character_set_name IS NOT NULL"
+	if all := store.Count(t, s, texts); all < 20 {
+		t.Fatalf("only %d columns of text were found", all)
+	}
+	if wrong := store.Count(t, s, texts+" AND (character_set_name <> 'utf8mb4' OR collation_name <> 'utf8mb4_bin') AND table_name <> 'goose_db_version'"); wrong != 0 {
+		t.Errorf("%d columns are not utf8mb4_bin", wrong)
+	}
+	if ok := store.Count(t, s, "SELECT @@session.time_zone = '+00:00' AND @@character_set_connection = 'utf8mb4' AND @@session.sql_mode LIKE '%STRICT_ALL_TABLES%'"); ok != 1 {
+		t.Error("the session is not in UTC, not in utf8mb4 or not strict")
+	}
+}

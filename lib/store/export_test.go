@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"regexp"
 	"sync/atomic"
 	"testing"
 
@@ -74,3 +75,55 @@ func Count(t testing.TB, s *Store, query string) (n int) {
 	}
 	return n
 }
+
+// MigrateTo brings the tables to an earlier version; 0: to the newest. It gives the version.
+func MigrateTo(t testing.TB, s *Store, version int64) int64 {
+	t.Helper()
+	pool, err := s.write.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps, err := s.steps(pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if version == 0 {
+		_, err = steps.Up(t.Context())
+	} else {
+		_, err = steps.UpTo(t.Context(), version)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if version, err = steps.GetDBVersion(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return version
+}
+
+// Schema is the statements that make the tables as they are now, in a stable order.
+func Schema(t testing.TB, s *Store) (statements []string) {
+	t.Helper()
+	if s.dialect.name() == SQLite {
+		err := s.read.Raw(`SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY type = 'index', name`).Scan(&statements).Error
+		if err != nil {
+			t.Fatal(err)
+		}
+		return statements
+	}
+	var tables []string
+	err := s.read.Raw("SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY table_name").Scan(&tables).Error
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		var name, statement string
+		if err := s.read.Raw("SHOW CREATE TABLE "+table).Row().Scan(&name, &statement); err != nil {
+			t.Fatal(err)
+		}
+		statements = append(statements, autoIncrement.ReplaceAllString(statement, ""))
+	}
+	return statements
+}
+
+var autoIncrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)

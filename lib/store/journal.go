@@ -28,11 +28,12 @@ type JournalRow struct {
 // TableName is the table's name.
 func (JournalRow) TableName() string { return "stock_journal" }
 
-// Journal lists the rows of a sale, by order id beyond after, at most limit (and MaxPage) rows.
+// Journal lists the rows of a sale, by order id beyond after, at most limit (and MaxPage) rows. Of one
+// order, what was freed comes before what was sold: so the index has them.
 func (s *Store) Journal(ctx context.Context, saleID string, after sale.OrderID, limit int) ([]JournalRow, error) {
 	var rows []JournalRow
 	err := s.read.WithContext(ctx).Where("sale_id = ? AND order_id > ?", saleID, after).
-		Order("order_id, kind").Limit(page(limit)).Find(&rows).Error
+		Order("order_id, units").Limit(page(limit)).Find(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("store: journal of sale %s: %w", saleID, err)
 	}

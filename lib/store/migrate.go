@@ -40,13 +40,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 }
 
 func (s *Store) migrate(ctx context.Context, pool *sql.DB) (err error) {
-	steps, err := fs.Sub(migrations, "migrations/"+s.dialect.name())
-	if err != nil {
-		return err
-	}
-	dialect := goose.DialectSQLite3
 	if s.dialect.name() == MySQL {
-		dialect = goose.DialectMySQL
 		// Not goose's own locker: before it locks, goose makes and reads its table.
 		unlock, lockErr := lockMySQL(ctx, pool)
 		if lockErr != nil {
@@ -54,7 +48,7 @@ func (s *Store) migrate(ctx context.Context, pool *sql.DB) (err error) {
 		}
 		defer func() { err = errors.Join(err, unlock()) }()
 	}
-	provider, err := goose.NewProvider(dialect, pool, steps, goose.WithDisableGlobalRegistry(true))
+	provider, err := s.steps(pool)
 	if err != nil {
 		return err
 	}
@@ -63,6 +57,19 @@ func (s *Store) migrate(ctx context.Context, pool *sql.DB) (err error) {
 		s.log.Info("migrated the ledger", "step", step.Source.Path, "took", step.Duration)
 	}
 	return err
+}
+
+// steps are the migrations of this dialect. A released one never changes: see TestMigrateForward.
+func (s *Store) steps(pool *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, "migrations/"+s.dialect.name())
+	if err != nil {
+		return nil, err
+	}
+	dialect := goose.DialectSQLite3
+	if s.dialect.name() == MySQL {
+		dialect = goose.DialectMySQL
+	}
+	return goose.NewProvider(dialect, pool, files, goose.WithDisableGlobalRegistry(true))
 }
 
 const migrationWait = 60 * time.Second

@@ -38,7 +38,7 @@ func (b *batchRows) activate(a Accepted, of *saleRow, now time.Time) {
 	row.Deadline = now.Add(time.Duration(of.PayWithinMS) * time.Millisecond)
 	b.orders = append(b.orders, row)
 	b.price(of)
-	b.journal = append(b.journal, JournalRow{OrderID: row.ID, Kind: JournalSold, SaleID: row.SaleID, Units: row.Quantity, CreatedAt: now})
+	b.journal = append(b.journal, JournalRow{OrderID: row.ID, Kind: JournalSold, SaleID: row.SaleID, Units: row.Quantity, Reason: "its hold is confirmed", CreatedAt: now})
 	b.sold[row.SaleID] += row.Quantity
 }
 

@@ -49,7 +49,9 @@ type WriteResult struct {
 	Order   sale.OrderID
 	Outcome Outcome
 	State   sale.OrderState // of the row, when there is one
-	Why     string          // for Rejected, Mismatch, NoSale and OverCeiling
+	// PayWithin is the time from the commit to the deadline of an order that was just Written unpaid.
+	PayWithin time.Duration
+	Why       string // for Rejected, Mismatch, NoSale and OverCeiling
 }
 
 // WriteReport has one result for each order of the batch, in the batch's order.
@@ -74,14 +76,14 @@ func (r *WriteReport) Count(outcome Outcome) int {
 // known already is left alone, the others are inserted in ascending id with their journal rows, and
 // last the sales' sold counts are raised under their ceilings. When another consumer was in the way
 // the whole batch is rolled back, read again and written again. Repeating a batch is harmless, also
-// after an error, whose transaction may or may not have been committed.
+// after an error, whose transaction may or may not have been committed; after ErrUnwritable it was not.
 func (s *Store) WriteOrders(ctx context.Context, batch []Accepted) (WriteReport, error) {
 	if len(batch) > MaxBatch {
 		return WriteReport{}, fmt.Errorf("store: a batch of %d orders, at most %d are allowed", len(batch), MaxBatch)
 	}
 	for i := range batch {
 		if err := batch[i].Validate(); err != nil {
-			return WriteReport{}, fmt.Errorf("store: order %d of the batch: %w", i, err)
+			return WriteReport{}, fmt.Errorf("store: %w: order %d: %w", ErrUnwritable, i, err)
 		}
 	}
 	if len(batch) == 0 {
@@ -100,6 +102,8 @@ func (s *Store) WriteOrders(ctx context.Context, batch []Accepted) (WriteReport,
 			continue // bounded: each sale diverges once
 		case errors.Is(err, gorm.ErrDuplicatedKey):
 			w.checkSlots = true // an id that another consumer wrote meanwhile, or a slot: look which
+		case unwritable(s.dialect, err):
+			return WriteReport{}, fmt.Errorf("store: writing %d orders: %w: %w", len(batch), ErrUnwritable, err)
 		case !s.dialect.lost(err):
 			return WriteReport{}, fmt.Errorf("store: writing %d orders: %w", len(batch), err)
 		}
@@ -230,6 +234,7 @@ func (w *writer) decide(a *Accepted, known map[sale.OrderID]Order, sales map[str
 	}
 	w.rows.activate(*a, &of, now)
 	result.Outcome, result.State = Written, sale.Unpaid
+	result.PayWithin = time.Duration(of.PayWithinMS) * time.Millisecond
 	return result
 }
 

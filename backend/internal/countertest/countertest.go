@@ -180,6 +180,25 @@ func (c *Counter) SaleList(context.Context) (list []sale.Info, err error) {
 	return list, err
 }
 
+// Collect is what the shard tells of a sale to whoever repairs.
+func (c *Counter) Collect(_ context.Context, _, saleID string) (row client.Collected, err error) {
+	var found bool
+	err = c.read("Collect", func(s *machine.State) { row, found = s.Collect(saleID) })
+	if err == nil && !found {
+		err = client.ErrNoSale
+	}
+	return row, err
+}
+
+// RestoreShard rebuilds a sale from SALE.RESTORE's JSON.
+func (c *Counter) RestoreShard(_ context.Context, _ string, text []byte) error {
+	restore, err := machine.ParseRestore(text)
+	if err != nil {
+		return &client.RequestError{Field: "json", Reason: err.Error()}
+	}
+	return c.run(machine.Command{Kind: machine.RestoreSale, Restore: restore})
+}
+
 // OpenSale makes a sale known, paused.
 func (c *Counter) OpenSale(_ context.Context, terms sale.Terms) error {
 	return c.run(machine.Command{Kind: machine.OpenSale, Terms: &terms})

@@ -1,4 +1,4 @@
-// The buyer's own orders, newest first, with cancelling while unpaid.
+// The buyer's own orders, newest first, with paying and cancelling while unpaid.
 
 import { call, Problem } from "./api.js";
 import { sessionEnded, signedIn } from "./account.js";
@@ -12,6 +12,7 @@ let nextPage = "";
 let running = null;
 let again = false;
 let deadlineTimer = 0;
+let payingTimer = 0;
 
 /** Fetches the first page; calls during a fetch make one more afterwards. */
 export async function refreshOrders() {
@@ -61,6 +62,7 @@ function notice(sentence) {
 
 function draw() {
   clearTimeout(deadlineTimer);
+  clearTimeout(payingTimer);
   const focused = document.activeElement?.dataset?.order;
   setHidden(byId("orders-section"), false);
   byId("orders").replaceChildren(...(orders.length ? orders.map(row) : [el("li", { class: "empty" }, "Nothing ordered yet.")]));
@@ -68,10 +70,17 @@ function draw() {
   if (focused) byId("orders").querySelector(`[data-order="${CSS.escape(focused)}"]`)?.focus();
   const due = orders.filter((o) => o.status === "unpaid" && o.deadline > now()).map((o) => o.deadline);
   if (due.length) deadlineTimer = setTimeout(refreshOrders, Math.min(Math.min(...due) - now() + 2000, 2 ** 30));
+  if (orders.some((o) => o.status === "unpaid" && o.order_id === sessionStorage.getItem("paying"))) followPayment();
+}
+
+/** After a visit to the pay page the provider's word is on its way: look again for a minute. */
+function followPayment() {
+  const since = Number(sessionStorage.getItem("paying-since"));
+  if (Date.now() - since < 60000) payingTimer = setTimeout(refreshOrders, 1500);
 }
 
 function row(order) {
-  const cancellable = order.status === "unpaid";
+  const unpaid = order.status === "unpaid";
   const amount = order.amount_minor === undefined ? "" : ` · ${price(order.amount_minor, order.currency)}`;
   return el("li", { class: "order" },
     el("p", { class: "order-title" }, `${titleOf(order.sale)}${order.quantity > 1 ? ` × ${count(order.quantity)}` : ""}`),
@@ -79,7 +88,30 @@ function row(order) {
     el("p", { class: "order-line" }, stateSentence(order)),
     el("div", { class: "order-side" },
       el("span", { class: `badge ${order.status}` }, stateWords[order.status] || order.status),
-      cancellable ? el("button", { type: "button", class: "button quiet small", "data-order": order.order_id, "aria-label": `Cancel order ${order.order_id}`, onclick: () => cancel(order) }, "Cancel") : null));
+      unpaid ? el("button", { type: "button", class: "button primary small", "aria-label": `Pay order ${order.order_id}`, onclick: (event) => pay(order, event.currentTarget) }, "Pay") : null,
+      unpaid ? el("button", { type: "button", class: "button quiet small", "data-order": order.order_id, "aria-label": `Cancel order ${order.order_id}`, onclick: () => cancel(order) }, "Cancel") : null));
+}
+
+async function pay(order, button) {
+  button.disabled = true;
+  try {
+    const { body } = await call("POST", `/api/orders/${encodeURIComponent(order.order_id)}/pay`, { body: {} });
+    if (body.payment?.page) {
+      sessionStorage.setItem("paying", order.order_id);
+      sessionStorage.setItem("paying-since", String(Date.now()));
+      location.assign(body.payment.page);
+      return;
+    }
+    notice("");
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    if (problem.code === "unauthenticated") sessionEnded();
+    const sentence = problem.code === "not_found" ? "Nothing can be paid in this shop." : refusal(problem);
+    await refreshOrders();
+    notice(sentence);
+    return;
+  }
+  await refreshOrders();
 }
 
 function confirmCancel(order) {

@@ -30,8 +30,8 @@ export function stateSentence(order) {
       return "The shop has your order. It is being written down; this takes a moment when many buy at once.";
     case "unpaid":
       return order.deadline
-        ? `A unit is yours until ${moment(order.deadline)}. Paying is not open in this shop yet.`
-        : "A unit is yours. Paying is not open in this shop yet.";
+        ? `A unit is yours until ${moment(order.deadline)}. Pay before then.`
+        : "A unit is yours. Pay for it to keep it.";
     case "paid":
       return "Paid. Thank you.";
     case "cancelled":
@@ -87,7 +87,7 @@ export function refusal(problem) {
     case "not_found":
       return "This is not here any more.";
     case "not_cancellable":
-      return "This order cannot be cancelled now. While it is in the queue, try again in a moment.";
+      return "This order cannot be paid or cancelled now. While it is in the queue, try again in a moment.";
     case "conflict":
       return "This name is taken. Choose another.";
     case "body_too_large":

@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -22,11 +23,30 @@ const (
 	livedLong   = 2 * time.Second        // a connection that lived so long starts the pauses anew
 )
 
-// dial connects; name shows in the broker's list of connections. The end of ctx breaks the attempt off.
+// dial connects to one of the brokers that an address names, tried in random order, so that many clients
+// spread over a cluster; name shows in the broker's list of connections. The end of ctx breaks it off.
 func dial(ctx context.Context, address, name string) (*amqp.Connection, error) {
+	brokers, err := queue.Brokers(address)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
+	}
+	rand.Shuffle(len(brokers), func(i, j int) { brokers[i], brokers[j] = brokers[j], brokers[i] })
+	var errs []error
+	for _, broker := range brokers {
+		conn, err := dialOne(ctx, broker, name)
+		if err == nil {
+			return conn, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, fmt.Errorf("%w: %w", queue.ErrDisconnected, errors.Join(errs...))
+}
+
+func dialOne(ctx context.Context, address, name string) (*amqp.Connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
 	var release func() bool
+	var gathered *gathering
 	conn, err := amqp.DialConfig(address, amqp.Config{
 		Heartbeat:  heartbeat,
 		Locale:     "en_US",
@@ -38,7 +58,8 @@ func dial(ctx context.Context, address, name string) (*amqp.Connection, error) {
 				return nil, err
 			}
 			release = context.AfterFunc(ctx, func() { _ = raw.Close() })
-			return &boundedWriter{raw}, nil
+			gathered = gather(raw)
+			return gathered, nil
 		},
 	})
 	if release != nil && !release() && err == nil {
@@ -46,19 +67,12 @@ func dial(ctx context.Context, address, name string) (*amqp.Connection, error) {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
+		if gathered != nil {
+			_ = gathered.Close() // however far it came, its writer ends
+		}
+		return nil, err
 	}
 	return conn, nil
-}
-
-// boundedWriter gives every write a deadline, since the client's writes know no context.
-type boundedWriter struct{ net.Conn }
-
-func (w *boundedWriter) Write(b []byte) (int, error) {
-	if err := w.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
-		return 0, err
-	}
-	return w.Conn.Write(b)
 }
 
 // hangUp closes a connection politely if the broker still listens.

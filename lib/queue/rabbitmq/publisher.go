@@ -45,10 +45,9 @@ func (p *publisher) send(ctx context.Context, topic string, letters []letter) []
 	if len(letters) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.config.PublishTimeout, queue.ErrTimeout)
-	defer cancel()
 	r := newRequest(topic, letters)
-	patience := time.NewTimer(p.config.BrokerWait)
+	deadline := time.Now().Add(p.config.PublishTimeout)
+	patience := time.NewTimer(p.config.BrokerWait) // one timer a call: a rush makes thousands
 	defer patience.Stop()
 	in, closing := p.requests, p.closing
 	for {
@@ -63,10 +62,14 @@ func (p *publisher) send(ctx context.Context, topic string, letters []letter) []
 			r.abandon(queue.ErrClosed)
 			in, closing = nil, nil // what is written is still waited for
 		case <-patience.C:
+			left := time.Until(deadline)
+			if left <= 0 {
+				return r.giveUp(queue.ErrTimeout)
+			}
 			if err := p.obstacle(); err != nil && r.waiting() {
 				r.abandon(err)
 			}
-			patience.Reset(max(p.config.BrokerWait, 50*time.Millisecond))
+			patience.Reset(min(max(p.config.BrokerWait, 50*time.Millisecond), left))
 		}
 	}
 }

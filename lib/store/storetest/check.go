@@ -15,13 +15,15 @@ type failer interface {
 	Fatalf(format string, args ...any)
 }
 
+const price = 1999 // of one unit, in every sale that OpenSale opens
+
 // OpenSale creates a sale of this stock that the ledger intends to be open. Orders are to be paid
 // within payWithin; a millisecond makes them due at once.
 func OpenSale(t failer, s *store.Store, id string, stock int64, payWithin time.Duration) {
 	t.Helper()
 	ctx := context.Background()
 	created := store.Sale{
-		ID: id, Title: "a thing", PriceMinor: 1999, Currency: "CNY", Stock: stock,
+		ID: id, Title: "a thing", PriceMinor: price, Currency: "CNY", Stock: stock,
 		OpensAt: time.Now(), HoldFor: 30 * time.Second, PayWithin: payWithin,
 	}
 	if err := s.CreateSale(ctx, &created); err != nil {

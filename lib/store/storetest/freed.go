@@ -157,10 +157,19 @@ func testDeadLetters(t *testing.T, s *store.Store) {
 		t.Fatalf("the dead letters are %+v", mine)
 	}
 	a.AcceptedAt = time.Time{} // whoever discards a letter need not know it
-	must(t, s.DiscardDeadLetter(ctx, mine[0].ID, &a))
+	discard := func(id int64, a *store.Accepted, rejects bool) {
+		t.Helper()
+		rejected, err := s.DiscardDeadLetter(ctx, id, a)
+		must(t, err)
+		if rejected != rejects {
+			t.Fatalf("discarding letter %d rejected an order: %v", id, rejected)
+		}
+	}
+	discard(mine[0].ID, &a, true)
 	state(t, s, a.Order, sale.Rejected)
-	wantError(t, s.DiscardDeadLetter(ctx, mine[0].ID, nil), store.ErrNotFound)
-	must(t, s.DiscardDeadLetter(ctx, mine[1].ID, &known)) // has a row: only the letter goes
+	_, err = s.DiscardDeadLetter(ctx, mine[0].ID, nil)
+	wantError(t, err, store.ErrNotFound)
+	discard(mine[1].ID, &known, false) // has a row: only the letter goes
 	state(t, s, known.Order, sale.Unpaid)
 	CheckSale(t, s, id, a.Order, known.Order)
 
@@ -171,6 +180,35 @@ func testDeadLetters(t *testing.T, s *store.Store) {
 	if len(again) != 1 || again[0].ID != mine[1].ID || again[0].Reason != letter.Reason {
 		t.Fatalf("a discarded letter that came again is listed as %+v", again)
 	}
+	replayDeadLetter(t, s, again[0])
+}
+
+// replayDeadLetter: a replayed letter is parked whole, once and due at once; when it is dead again, it
+// is the same letter.
+func replayDeadLetter(t *testing.T, s *store.Store, letter store.DeadLetter) {
+	ctx := context.Background()
+	must(t, s.ReplayDeadLetter(ctx, letter.ID))
+	wantError(t, s.ReplayDeadLetter(ctx, letter.ID), store.ErrNotFound)
+	settled, err := s.DeadLetterByID(ctx, letter.ID)
+	must(t, err)
+	if settled.DiscardedAt == nil || string(settled.Body) != string(letter.Body) {
+		t.Fatalf("the replayed letter is %+v", settled)
+	}
+	due, err := s.ClaimParked(ctx, 10, time.Hour)
+	must(t, err)
+	if len(due) != 1 || due[0].Topic != letter.Topic || due[0].OrderID != letter.OrderID || string(due[0].Body) != string(letter.Body) {
+		t.Fatalf("after the replay these are due: %+v", due)
+	}
+	must(t, s.AddDeadLetter(ctx, letter)) // the consumer finds it dead again
+	must(t, s.FinishParked(ctx, due[0].ID))
+	again, err := s.DeadLetterByID(ctx, letter.ID)
+	must(t, err)
+	if again.DiscardedAt != nil {
+		t.Fatalf("the letter that was dead again is %+v", again)
+	}
+	_, err = s.DeadLetterByID(ctx, letter.ID+1000)
+	wantError(t, err, store.ErrNotFound)
+	wantError(t, s.ReplayDeadLetter(ctx, letter.ID+1000), store.ErrNotFound)
 }
 
 func testParked(t *testing.T, s *store.Store) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	gosqlite "github.com/libtnb/sqlite"
+
 	"headgate.example/lib/config"
 	"headgate.example/lib/service/servicetest"
 	"headgate.example/lib/store"
@@ -39,11 +41,26 @@ func MySQLConfig(t testing.TB) store.Config {
 	return store.Config{Driver: store.MySQL, DSN: config.Secret(dsn), MaxConnections: 16}
 }
 
+// RefuseUser makes a ledger's database refuse every order of a user, as it does rows that do not fit.
+func RefuseUser(t testing.TB, cfg store.Config, user string) {
+	t.Helper()
+	if cfg.Driver == store.SQLite {
+		executeOn(t, gosqlite.DriverName, cfg.Path, "CREATE TRIGGER refuse_user BEFORE INSERT ON orders WHEN NEW.user_id = '"+user+"' BEGIN SELECT RAISE(ABORT, 'such a user does not fit'); END")
+		return
+	}
+	execute(t, cfg.DSN.Reveal(), "ALTER TABLE orders ADD CONSTRAINT refuse_user CHECK (user_id <> '"+user+"')")
+}
+
 func execute(t testing.TB, dsn, statement string) {
 	t.Helper()
-	db, err := sql.Open("mysql", dsn)
+	executeOn(t, "mysql", dsn, statement)
+}
+
+func executeOn(t testing.TB, driver, dsn, statement string) {
+	t.Helper()
+	db, err := sql.Open(driver, dsn)
 	if err != nil {
-		t.Fatalf("opening %s: %v", DSNEnv, err)
+		t.Fatalf("opening the database: %v", err)
 	}
 	defer db.Close() //nolint:errcheck // the statement's error counts
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)

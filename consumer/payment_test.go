@@ -1,0 +1,176 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"headgate.example/consumer"
+	"headgate.example/lib/auth"
+	"headgate.example/lib/payment"
+	"headgate.example/lib/payment/sandbox"
+	"headgate.example/lib/sale"
+	"headgate.example/lib/store"
+	"headgate.example/lib/store/storetest"
+)
+
+// bank is the sandbox, whose callbacks nobody delivers here, with faults: while away it does not answer
+// when asked; the first refunds get lost after they were done.
+type bank struct {
+	*sandbox.Sandbox
+	away      atomic.Bool
+	lost      atomic.Int64 // refunds whose answers still get lost
+	refunds   atomic.Int64
+	refusing  atomic.Bool
+	questions atomic.Int64
+}
+
+func (b *bank) Query(ctx context.Context, reference string) (payment.Notice, error) {
+	b.questions.Add(1)
+	if b.away.Load() {
+		return payment.Notice{}, errors.New("away")
+	}
+	return b.Sandbox.Query(ctx, reference)
+}
+
+func (b *bank) Refund(ctx context.Context, r payment.Refund) error {
+	b.refunds.Add(1)
+	if b.refusing.Load() {
+		return payment.ErrRefused
+	}
+	err := b.Sandbox.Refund(ctx, r)
+	if b.lost.Add(-1) >= 0 {
+		return errors.New("the answer got lost")
+	}
+	return err
+}
+
+func (w *world) bank() *bank {
+	w.t.Helper()
+	w.cfg.Payment.Provider = payment.Sandbox
+	w.cfg.Payment.Sandbox.Keys = []auth.SymmetricKey{{ID: "p1", Secret: "pay-secret-0123456789abc"}}
+	w.cfg.Payment.AskAfter = 20 * time.Millisecond
+	w.cfg.PaymentInterval = 5 * time.Millisecond
+	box, err := sandbox.New(w.cfg.Payment.Sandbox, w.store)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &bank{Sandbox: box}
+}
+
+// begin begins to pay an order, and gives what pays it.
+func (w *world) begin(b *bank, a store.Accepted) (press func()) {
+	w.t.Helper()
+	ctx := context.Background()
+	_, p, err := w.store.BeginPayment(ctx, a.Order, a.User, store.PaymentTerms{Provider: b.Name(), Margin: w.cfg.Payment.Margin, AskAfter: w.cfg.Payment.AskAfter})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	page, err := b.Begin(ctx, payment.Request{Reference: p.Reference, Order: a.Order, AmountMinor: p.AmountMinor, Currency: p.Currency, ExpiresAt: p.ExpiresAt})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_, query, _ := strings.Cut(page, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return func() {
+		if _, err := b.Pay(ctx, values.Get("reference"), values.Get("proof")); err != nil {
+			w.t.Errorf("paying: %v", err)
+		}
+	}
+}
+
+func (w *world) refundState(want string) {
+	w.t.Helper()
+	w.eventually("the refund is "+want, func() bool {
+		rows, err := w.store.ListRefunds(context.Background(), "", 0, 10)
+		return err == nil && len(rows) == 1 && rows[0].State == want
+	})
+}
+
+// TestLostCallback: an order whose callback never came is paid, because the provider is asked.
+func TestLostCallback(t *testing.T) {
+	w := newWorld(t, 10, time.Hour)
+	b := w.bank()
+	order := w.mint(sale.Confirmed)
+	w.start(consumer.WithProvider(b))
+	w.publishOrders(order)
+	w.states(sale.Unpaid, order)
+	w.begin(b, order)()
+	w.states(sale.Paid, order)
+	w.check(order)
+	storetest.CheckMoney(t, w.store, order.Order)
+}
+
+// TestDeadlineAsksFirst: at the deadline an order that the provider knows to be paid is paid, and one
+// that is not is cancelled; each by the provider's word.
+func TestDeadlineAsksFirst(t *testing.T) {
+	w := newWorld(t, 10, 2*time.Second)
+	b := w.bank()
+	b.away.Store(true)
+	paid, unpaid, never := w.mint(sale.Confirmed), w.mint(sale.Confirmed), w.mint(sale.Confirmed)
+	w.start(consumer.WithProvider(b))
+	w.publishOrders(paid, unpaid, never)
+	w.states(sale.Unpaid, paid, unpaid, never)
+	press := w.begin(b, paid)
+	w.begin(b, unpaid)
+	press()
+	w.states(sale.Cancelled, never) // its deadline has passed, and so have the others'
+	asked := b.questions.Load()
+	w.eventually("the provider is asked again", func() bool { return b.questions.Load() > asked+1 })
+	w.states(sale.Unpaid, paid, unpaid)
+	b.away.Store(false)
+	w.states(sale.Paid, paid)
+	w.states(sale.Cancelled, unpaid)
+	w.eventually("units go back", func() bool { return w.backlog().OutboxDue == 0 })
+	w.check(paid, unpaid, never)
+	storetest.CheckMoney(t, w.store, paid.Order, unpaid.Order, never.Order)
+}
+
+// TestSilentProvider: a provider that never answers holds up a deadline for doubt_after, no longer; the
+// money that it tells of afterwards goes back, once, though the first answers get lost.
+func TestSilentProvider(t *testing.T) {
+	w := newWorld(t, 10, 1500*time.Millisecond)
+	b := w.bank()
+	w.cfg.Payment.DoubtAfter = 300 * time.Millisecond
+	b.away.Store(true)
+	b.lost.Store(1)
+	order := w.mint(sale.Confirmed)
+	w.start(consumer.WithProvider(b))
+	w.publishOrders(order)
+	w.states(sale.Unpaid, order)
+	w.begin(b, order)()
+	w.states(sale.Cancelled, order)
+	b.away.Store(false)
+	w.refundState(store.RefundDone)
+	if n := b.refunds.Load(); n < 2 {
+		t.Fatalf("the refund was asked for %d times, want it repeated", n)
+	}
+	if came, back := storetest.CheckMoney(t, w.store, order.Order); came == 0 || came != back {
+		t.Fatalf("%d came, %d went back", came, back)
+	}
+	w.check(order)
+}
+
+// TestRefusedRefund: a refund that the provider refuses waits for an operator.
+func TestRefusedRefund(t *testing.T) {
+	w := newWorld(t, 10, time.Hour)
+	b := w.bank()
+	b.refusing.Store(true)
+	order := w.mint(sale.Confirmed)
+	w.start(consumer.WithProvider(b))
+	w.publishOrders(order)
+	w.states(sale.Unpaid, order)
+	press := w.begin(b, order)
+	if _, err := w.store.CancelOrder(context.Background(), order.Order, order.User); err != nil {
+		t.Fatal(err)
+	}
+	press()
+	w.refundState(store.RefundParked)
+}

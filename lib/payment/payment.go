@@ -1,0 +1,75 @@
+package payment
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"headgate.example/lib/sale"
+)
+
+// Errors that callers tell apart with errors.Is. Any other error is an unknown outcome: each call may
+// be repeated.
+var (
+	// ErrForged is a callback whose signature does not match: nothing in it may be believed.
+	ErrForged = errors.New("the callback is not signed by the provider")
+	// ErrRefused is a provider's final no.
+	ErrRefused = errors.New("the provider refuses")
+)
+
+// MaxReferenceBytes bounds a reference.
+const MaxReferenceBytes = 128
+
+// Request is a payment to begin. Amounts are in the currency's minor unit.
+type Request struct {
+	Reference   string // ours; the same reference is the same payment, however often it is begun
+	Order       sale.OrderID
+	AmountMinor int64
+	Currency    string
+	ExpiresAt   time.Time // from then on the provider must not take the money
+}
+
+// State is how a payment stands at the provider.
+type State string
+
+// The states. Closed is the provider's promise that it will not be paid any more.
+const (
+	Open   State = "open"
+	Paid   State = "paid"
+	Closed State = "closed"
+)
+
+// Notice is what a provider says of a payment, in a callback or when asked.
+type Notice struct {
+	Reference   string
+	State       State
+	AmountMinor int64 // that came; more than 0 when Paid
+	Currency    string
+	At          time.Time // when, by the provider's clock
+}
+
+// Refund is money to give back.
+type Refund struct {
+	ID          string // the same id is the same refund, however often it is asked for
+	Reference   string // of the payment
+	AmountMinor int64
+	Currency    string
+	Reason      string
+}
+
+// Provider moves money. Its methods are safe for concurrent use.
+type Provider interface {
+	// Name is the provider's word in URLs and in the ledger: a-z, 0-9 and _.
+	Name() string
+	// Begin announces a payment and gives the address of the page where the buyer pays, absolute or
+	// beginning with a slash.
+	Begin(ctx context.Context, r Request) (page string, err error)
+	// Verify reads a callback. ErrForged: its signature is not the provider's.
+	Verify(header http.Header, body []byte) (Notice, error)
+	// Query asks how a payment stands. A reference that the provider never heard of is Closed only if
+	// it can no longer be begun, else an error.
+	Query(ctx context.Context, reference string) (Notice, error)
+	// Refund gives a payment's money back. ErrRefused: never.
+	Refund(ctx context.Context, r Refund) error
+}

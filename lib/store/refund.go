@@ -1,0 +1,105 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+
+	"headgate.example/lib/sale"
+)
+
+// The states of a refund.
+const (
+	RefundDue    = "due"    // to be asked of the provider from DueAt on
+	RefundDone   = "done"   // the provider gave the money back
+	RefundParked = "parked" // the provider refuses: for an operator
+)
+
+// Refund is money on its way back to the buyer. It is written in the transaction that found that the
+// money is not an order's; a payment has at most one.
+type Refund struct {
+	ID          int64 `gorm:"primaryKey"`
+	PaymentID   int64
+	OrderID     sale.OrderID
+	Provider    string
+	Reference   string // the payment's
+	AmountMinor int64
+	Currency    string
+	Reason      string
+	State       string
+	Attempts    int64
+	Answer      string // the provider's last answer
+	DueAt       time.Time
+	CreatedAt   time.Time
+	UpdatedAt   time.Time `gorm:"autoUpdateTime:false"`
+}
+
+// TableName is the table's name.
+func (Refund) TableName() string { return "refunds" }
+
+func addRefund(tx *gorm.DB, p *Payment, money Money, reason string, now time.Time) error {
+	row := Refund{
+		PaymentID: p.ID, OrderID: p.OrderID, Provider: p.Provider, Reference: p.Reference, AmountMinor: money.AmountMinor, Currency: money.Currency,
+		Reason: clip(reason, maxReason), State: RefundDue, DueAt: now, CreatedAt: now, UpdatedAt: now,
+	}
+	if err := tx.Create(&row).Error; err != nil {
+		return fmt.Errorf("inserting a refund: %w", err)
+	}
+	return nil
+}
+
+// ClaimRefunds takes up to limit due rows, oldest first, and makes them due again after lease, as
+// ClaimOutbox does. Asking the provider twice for one refund must be harmless.
+func (s *Store) ClaimRefunds(ctx context.Context, limit int, lease time.Duration) ([]Refund, error) {
+	var rows []Refund
+	err := s.transact(ctx, func(tx *gorm.DB) error {
+		rows = nil
+		now, err := s.now(tx)
+		if err != nil {
+			return err
+		}
+		err = tx.Clauses(skipLocked()).Where("state = ? AND due_at <= ?", RefundDue, now).
+			Order("due_at").Limit(page(limit)).Find(&rows).Error
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		ids := make([]int64, len(rows))
+		for i := range rows {
+			ids[i] = rows[i].ID
+			rows[i].Attempts++
+		}
+		return tx.Model(&Refund{}).Where("id IN ?", ids).UpdateColumns(map[string]any{
+			"due_at": now.Add(lease), "attempts": gorm.Expr("attempts + 1"), "updated_at": now,
+		}).Error
+	})
+	return rows, wrapf(err, "claiming refunds")
+}
+
+// SettleRefund notes the provider's answer: the row's state is RefundDone, RefundParked, or RefundDue
+// once more after a pause. A row that is done stays so.
+func (s *Store) SettleRefund(ctx context.Context, id int64, state, answer string, after time.Duration) error {
+	err := s.transact(ctx, func(tx *gorm.DB) error {
+		now, err := s.now(tx)
+		if err != nil {
+			return err
+		}
+		return tx.Model(&Refund{}).Where("id = ? AND state <> ?", id, RefundDone).UpdateColumns(map[string]any{
+			"state": state, "answer": clip(answer, maxReason), "due_at": now.Add(after), "updated_at": now,
+		}).Error
+	})
+	return wrapf(err, "settling a refund")
+}
+
+// ListRefunds lists refunds in a state, or in any when it is empty, ascending by id beyond after; at
+// most limit (and MaxPage).
+func (s *Store) ListRefunds(ctx context.Context, state string, after int64, limit int) ([]Refund, error) {
+	query := s.read.WithContext(ctx).Where("id > ?", after)
+	if state != "" {
+		query = query.Where("state = ?", state)
+	}
+	var rows []Refund
+	err := query.Order("id").Limit(page(limit)).Find(&rows).Error
+	return rows, wrapf(err, "listing refunds")
+}

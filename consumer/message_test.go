@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,7 +73,7 @@ func (silent) Receive(ctx context.Context) ([]queue.Delivery, error) {
 type sink struct {
 	consumer.Ledger // the calls that are not overridden are never made in one round
 	body            []byte
-	sent            bool
+	sent            atomic.Bool
 	done            chan struct{}
 	order           store.Accepted
 	written         int
@@ -90,11 +91,10 @@ func (s *sink) Ping(context.Context) error { return nil }
 func (s *sink) Close() error               { return nil }
 
 func (s *sink) Receive(ctx context.Context) ([]queue.Delivery, error) {
-	if s.sent {
+	if s.sent.Swap(true) { // several workers ask
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	s.sent = true
 	return []queue.Delivery{{ID: "1", Body: s.body}}, nil
 }
 

@@ -65,11 +65,13 @@ func TestHopSignatureFitsAnyName(t *testing.T) {
 // for about as long as a signature holds.
 func TestHopSignatureIsOfWhenItIsSent(t *testing.T) {
 	e := newEdge(t, nil)
-	e.counter.onCall = func(command string, _ sale.OrderID) {
-		if command == "RESERVE" {
-			e.clock.advance(auth.HopSkew + time.Second)
+	e.counter.change(func() {
+		e.counter.onCall = func(command string, _ sale.OrderID) {
+			if command == "RESERVE" {
+				e.clock.advance(auth.HopSkew + time.Second)
+			}
 		}
-	}
+	})
 	e.accepted(e.buy("a1"))
 	hops, err := auth.NewKeyring(e.cfg.HopKeys)
 	if err != nil {

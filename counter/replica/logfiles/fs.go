@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 
 	walfs "github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/types"
@@ -60,6 +59,8 @@ type FS struct {
 	types.VFS
 	dir string
 	log *Log // as it was found
+	// zeros is what files are filled with; nobody writes to it.
+	zeros []byte
 
 	mu     sync.Mutex // guards writing the note; nothing is locked inside it
 	newest *file
@@ -68,7 +69,7 @@ type FS struct {
 
 // NewFS is for the folder that was recovered.
 func NewFS(l *Log) *FS {
-	f := &FS{VFS: walfs.New(), dir: l.dir, log: l}
+	f := &FS{VFS: walfs.New(), dir: l.dir, log: l, zeros: make([]byte, fillBytes)}
 	if l.synced != nil {
 		f.noted = *l.synced
 	}
@@ -81,7 +82,7 @@ func (f *FS) Create(dir, name string, size uint64) (types.WritableFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &file{WritableFile: created, fs: f, name: name}, nil
+	return newFile(created, f, name, 0)
 }
 
 // OpenWriter implements types.VFS.
@@ -90,11 +91,14 @@ func (f *FS) OpenWriter(dir, name string) (types.WritableFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &file{WritableFile: opened, fs: f, name: name}
 	if name == f.log.tail {
-		w.end = f.log.tailEnd
+		return newFile(opened, f, name, f.log.tailEnd)
 	}
-	return w, nil
+	w, err := newFile(opened, f, name, 0)
+	if err == nil {
+		w.size = 0 // where its content ends is not known: nothing is filled
+	}
+	return w, err
 }
 
 // Note brings to the disk how far the newest file was synced, if that has changed.
@@ -130,33 +134,4 @@ func (f *FS) begin(w *file) (noted bool) {
 	defer f.mu.Unlock()
 	f.newest = w
 	return f.noteLocked(w) == nil
-}
-
-// file is a segment file that is written. raft-wal writes and syncs from one goroutine at a time.
-type file struct {
-	types.WritableFile
-	fs     *FS
-	name   string
-	end    int64 // what was written
-	begun  bool
-	synced atomic.Int64
-}
-
-// WriteAt implements io.WriterAt.
-func (f *file) WriteAt(text []byte, offset int64) (int, error) {
-	n, err := f.WritableFile.WriteAt(text, offset)
-	f.end = max(f.end, offset+int64(n))
-	return n, err
-}
-
-// Sync implements types.WritableFile.
-func (f *file) Sync() error {
-	if err := f.WritableFile.Sync(); err != nil {
-		return err
-	}
-	f.synced.Store(f.end)
-	if !f.begun {
-		f.begun = f.fs.begin(f)
-	}
-	return nil
 }

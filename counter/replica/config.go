@@ -51,6 +51,8 @@ type Config struct {
 	Monotonic func() time.Duration
 	// OnGroup is told of each group of commands that was applied, and how long that took.
 	OnGroup func(commands int, took time.Duration)
+	// LongWork brackets what computes for long: snapshots, audits, recovery. Default: nothing.
+	LongWork func() (done func())
 	// Progress is told how recovery comes along. Default: one that only logs.
 	Progress *Progress
 	// WrapLog lets tests make the log fail.
@@ -106,6 +108,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.OnGroup == nil {
 		c.OnGroup = func(int, time.Duration) {}
+	}
+	if c.LongWork == nil {
+		c.LongWork = func() func() { return func() {} }
 	}
 	return nil
 }

@@ -74,12 +74,15 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	f.r.logBytes.Store(0)
 	f.r.logEntries.Store(0)
 	_, reserve := f.r.cfg.reserves()
-	return &persister{snapshot: f.r.state.Snapshot(), dir: f.r.cfg.Dir, reserve: reserve, size: &f.r.snapshotBytes}, nil
+	return &persister{
+		snapshot: f.r.state.Snapshot(), dir: f.r.cfg.Dir, reserve: reserve, size: &f.r.snapshotBytes, longWork: f.r.cfg.LongWork,
+	}, nil
 }
 
 // Restore implements raft.FSM.
 func (f *fsm) Restore(from io.ReadCloser) error {
 	defer from.Close()
+	defer f.r.cfg.LongWork()()
 	state, err := machine.Read(&counted{Reader: from, progress: f.r.cfg.Progress}, f.r.machineOptions())
 	if err != nil {
 		f.restoreErr = err
@@ -97,10 +100,12 @@ type persister struct {
 	dir      string        // the data folder
 	reserve  int64         // bytes of the disk that are the log's
 	size     *atomic.Int64 // of the last one written
+	longWork func() (done func())
 }
 
 // Persist implements raft.FSMSnapshot.
 func (p *persister) Persist(sink raft.SnapshotSink) error {
+	defer p.longWork()()
 	size, err := p.snapshot.WriteTo(&reservingWriter{w: sink, dir: p.dir, reserve: p.reserve})
 	if err == nil {
 		err = sink.Close()

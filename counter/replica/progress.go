@@ -135,7 +135,7 @@ func (r *Replica) beginApplying() {
 	if last <= from {
 		return
 	}
-	r.applyFrom, r.applyTo = from, last
+	r.applyFrom, r.applyTo, r.applyDone = from, last, r.cfg.LongWork()
 	r.cfg.Progress.begin(stepApply, "entries", int64(last-from))
 	r.applying.Store(true)
 }
@@ -157,6 +157,7 @@ func (r *Replica) noteApplying() {
 func (r *Replica) endApplying() {
 	if r.applying.CompareAndSwap(true, false) {
 		r.cfg.Progress.end(stepApply)
+		r.applyDone()
 	}
 }
 

@@ -52,7 +52,8 @@ type Replica struct {
 
 	// The last step of recovery.
 	applying           atomic.Bool
-	applyFrom, applyTo uint64 // set before the loops begin
+	applyFrom, applyTo uint64 // set before the loops begin, as is
+	applyDone          func()
 
 	logBytes   atomic.Int64 // applied since the last snapshot
 	logEntries atomic.Int64
@@ -78,6 +79,7 @@ func Open(cfg Config) (_ *Replica, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
+	defer cfg.LongWork()()
 	if err := durable.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}

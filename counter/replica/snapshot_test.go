@@ -46,7 +46,7 @@ func TestFailedSnapshotLeavesNothing(t *testing.T) {
 				sink = fullSink{sink}
 			}
 			state := machine.New(machine.Options{Shard: "s1"})
-			p := &persister{snapshot: state.Snapshot(), dir: dir, reserve: c.reserve}
+			p := &persister{snapshot: state.Snapshot(), dir: dir, reserve: c.reserve, longWork: func() func() { return func() {} }}
 			if err := p.Persist(sink); err == nil || c.full && !errors.Is(err, syscall.ENOSPC) {
 				t.Errorf("got %v", err)
 			}

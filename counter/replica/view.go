@@ -49,6 +49,7 @@ func (r *Replica) Frozen(wait time.Duration, freeze func(*machine.State, Clock),
 	if err := r.freeze(freeze); err != nil {
 		return err
 	}
+	defer r.cfg.LongWork()()
 	use()
 	return nil
 }

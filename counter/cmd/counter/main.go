@@ -8,21 +8,17 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 
 	"headgate.example/counter"
+	"headgate.example/counter/replica"
 	"headgate.example/lib/service"
 )
 
 func main() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		// One thread is in fsync most of the time, and keeps its processor until the runtime notices.
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	}
 	args := os.Args[1:]
-	open := serve
+	open := serve(chooseThreads())
 	if i := slices.IndexFunc(args, isBootstrap); i >= 0 {
 		args = slices.Delete(slices.Clone(args), i, i+1)
 		open = bootstrap
@@ -40,12 +36,17 @@ func isBootstrap(arg string) bool {
 	return found && strings.TrimPrefix(name, "-") == "bootstrap"
 }
 
-func serve(ctx context.Context, cfg counter.Config, rt *service.Runtime) (service.Program, error) {
-	s, err := counter.Open(ctx, cfg, rt)
-	if err != nil {
-		return nil, err
+type opener = func(context.Context, counter.Config, *service.Runtime) (service.Program, error)
+
+// serve opens a counter that brackets what computes for long.
+func serve(longWork func() func()) opener {
+	return func(ctx context.Context, cfg counter.Config, rt *service.Runtime) (service.Program, error) {
+		s, err := counter.Open(ctx, cfg, rt, counter.WithReplica(func(c *replica.Config) { c.LongWork = longWork }))
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
 	}
-	return s, nil
 }
 
 func bootstrap(ctx context.Context, cfg counter.Config, rt *service.Runtime) (service.Program, error) {

@@ -170,12 +170,6 @@ func (s *State) unlink(first *ref, h *hold) {
 	h.uPrev, h.uNext = 0, 0
 }
 
-// hashID puts ids that follow each other side by side, eight to a cache line: they come, and mostly go,
-// in a row.
-func hashID(id sale.OrderID) uint32 {
-	return uint32(uint64(id>>3)*0x9e3779b97f4a7c15>>32)&^7 | uint32(id)&7
-}
-
 // hashName is the part of hashUser that is the same for all sales.
 func (s *State) hashName(user string) uint32 { return uint32(maphash.String(s.seed, user) >> 32) }
 
@@ -183,11 +177,6 @@ func hashIn(saleIndex, name uint32) uint32 { return name ^ saleIndex*0x9e3779b1 
 
 func (s *State) hashUser(saleIndex uint32, user string) uint32 {
 	return hashIn(saleIndex, s.hashName(user))
-}
-
-// findHold gives the hold with this id, or 0.
-func (s *State) findHold(id sale.OrderID) ref {
-	return s.byID.find(hashID(id), func(r ref) bool { return s.holds.get(r).id == id })
 }
 
 // findAccount gives the user's account in a sale, or 0.
@@ -254,7 +243,7 @@ func (s *State) addHold(sl *saleState, acct, prev ref, id sale.OrderID, quantity
 	a.units += quantity
 	a.orders++
 	s.linkAfter(&a.live, prev, r, h)
-	s.byID.add(hashID(id), r)
+	s.byID.add(id, r)
 	sl.ids.add(id)
 	*sl.count(state)++
 	return r, h
@@ -279,7 +268,7 @@ func (s *State) dropHold(sl *saleState, r ref) {
 	if !sl.forgotten { // the counts of a tombstone are final
 		*sl.count(h.state)--
 	}
-	s.byID.remove(hashID(h.id), r)
+	s.byID.remove(h.id)
 	s.dropNote(h)
 	sl.ids.remove(h.id)
 	if a.live == 0 && a.done == 0 {

@@ -54,7 +54,7 @@ func (s *State) checkSale(sl *saleState) error {
 	all := orders{holds: s.holds.frozen, accounts: s.accounts.frozen, names: s.longNames.frozen}
 	return all.check(sl, func(visit func(*hold) error) (err error) {
 		sl.ids.each(0, func(id sale.OrderID) bool {
-			if r := s.findHold(id); r == 0 {
+			if r := s.byID.find(id); r == 0 {
 				err = fmt.Errorf("sale %s: order %d is missing", sl.terms.ID, id)
 			} else {
 				err = visit(s.holds.get(r))

@@ -4,7 +4,7 @@ import "headgate.example/lib/sale"
 
 // known gives the record of an order in a sale that is not forgotten; otherwise the Code says why not.
 func (s *State) known(id sale.OrderID) (r ref, sl *saleState, code Code) {
-	if r = s.findHold(id); r == 0 {
+	if r = s.byID.find(id); r == 0 {
 		return 0, nil, CodeUnknown
 	}
 	if sl = s.saleOf(s.holds.get(r)); sl.forgotten {

@@ -244,7 +244,7 @@ func (sr *snapshotReader) hold(d *decoder) {
 		d.fail("order %d was not minted here", h.id)
 	case h.state < sale.Held || h.state > sale.Expired || h.due < 0 || h.due > 2*maxServed:
 		d.fail("order %d: state or time is out of range", h.id)
-	case sr.s.findHold(h.id) != 0:
+	case sr.s.byID.find(h.id) != 0:
 		d.fail("order %d is there twice", h.id)
 	case sr.holds >= MaxHolds:
 		d.fail("more holds than a shard keeps")
@@ -264,7 +264,7 @@ func (sr *snapshotReader) enter(d *decoder, sl *saleState, user string, h *hold)
 	h.account = acct
 	r, kept := s.holds.add()
 	*kept = *h
-	s.byID.add(hashID(h.id), r)
+	s.byID.add(h.id, r)
 	sl.ids.add(h.id)
 	if !sl.forgotten {
 		*sl.count(h.state)++

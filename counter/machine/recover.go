@@ -74,7 +74,7 @@ func (s *State) dropSale(sl *saleState) {
 		return true
 	})
 	for _, id := range ids {
-		s.dropHold(sl, s.findHold(id))
+		s.dropHold(sl, s.byID.find(id))
 	}
 	s.active = slices.DeleteFunc(s.active, func(other *saleState) bool { return other == sl })
 	delete(s.byName, sl.terms.ID)

@@ -107,7 +107,7 @@ func (s *State) checkSold(sl *saleState, r *Restore) (Result, bool) {
 			return wrong(field, "differs from sold[%d] with the same id", first), true
 		}
 		seen[o.Order] = i
-		if known := s.findHold(o.Order); known != 0 && !s.matches(sl, known, o) {
+		if known := s.byID.find(o.Order); known != 0 && !s.matches(sl, known, o) {
 			return wrong(field, "is known already, with another binding"), true
 		}
 		if _, counted := orders[o.User]; !counted && sl != nil && !replaced {
@@ -136,7 +136,7 @@ func (s *State) takeSold(sl *saleState, sold []SoldOrder) {
 	slices.SortFunc(sold, func(a, b SoldOrder) int { return cmp.Compare(a.Order, b.Order) })
 	for i := range sold {
 		o := &sold[i]
-		if s.findHold(o.Order) != 0 || slices.Contains(sl.excess, o.Order) {
+		if s.byID.find(o.Order) != 0 || slices.Contains(sl.excess, o.Order) {
 			continue // a repetition
 		}
 		acct := s.ensureAccount(sl.index, o.User)

@@ -39,7 +39,7 @@ type State struct {
 	accounts  arena[account]
 	notes     arena[note]
 	longNames arena[string]
-	byID      table
+	byID      idIndex
 	byUser    table
 	rules     ruleSet
 
@@ -246,7 +246,7 @@ func (s *State) sweep() {
 			})
 			budget -= len(ids)
 			for _, id := range ids {
-				s.dropHold(sl, s.findHold(id))
+				s.dropHold(sl, s.byID.find(id))
 			}
 		}
 		if sl.ids.live > 0 {

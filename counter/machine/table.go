@@ -43,12 +43,19 @@ func (t *table) find(hash uint32, is func(ref) bool) ref {
 	}
 }
 
+// slotsTouched fill a page of memory. Fresh pages are written to before the search for a free slot reads them: the
+// system would give them for reading first, and at the write again, telling all cores.
+const slotsTouched = 512
+
 // add puts a ref in. The caller has made sure that it is not there.
 func (t *table) add(hash uint32, r ref) {
 	p := t.part(hash)
 	if (p.used+1)*4 > len(p.slots)*3 {
 		old := p.slots
 		p.slots = make([]uint64, max(8, 2*len(old)))
+		for i := 0; i < len(p.slots); i += slotsTouched {
+			p.slots[i] = 0
+		}
 		for _, slot := range old {
 			if slot != 0 {
 				p.put(slot)

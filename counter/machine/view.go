@@ -85,7 +85,7 @@ func (s *State) Holds(saleID string, state sale.HoldState, after sale.OrderID, l
 		}
 		looked++
 		upTo = id
-		r := s.findHold(id)
+		r := s.byID.find(id)
 		if state == 0 || s.holds.get(r).state == state {
 			page = append(page, s.view(sl, r))
 		}

@@ -123,9 +123,11 @@ func (s *State) applyNext(next []Command, version int, results []Result) []Resul
 const lookahead = 32
 
 // fetch gives the hashes of the users' names in reservations, after a look at the places where they will be
-// searched for. It changes nothing.
+// searched for. It changes nothing. The looks come at the end, with little between them, so that many are under
+// way at a time.
 func (s *State) fetch(commands []Command) (names [lookahead]uint32) {
-	var seen uint64
+	var places [lookahead]uint32
+	n := 0
 	for i := range commands {
 		c := &commands[i]
 		if c.Kind != Reserve {
@@ -133,8 +135,13 @@ func (s *State) fetch(commands []Command) (names [lookahead]uint32) {
 		}
 		names[i] = s.hashName(c.User)
 		if sl := s.saleNamed(c.Sale); sl != nil {
-			seen |= s.byUser.peek(hashIn(sl.index, names[i]))
+			places[n] = hashIn(sl.index, names[i])
+			n++
 		}
+	}
+	var seen uint64
+	for _, place := range places[:n] {
+		seen |= s.byUser.peek(place)
 	}
 	s.fetched = seen // so that the looks are not optimized away
 	return names

@@ -174,13 +174,26 @@ func (g *group) told(results []machine.Result) {
 	}
 }
 
-// take waits for something to do and for a free place in flight, then takes the first calls up to
-// maxGroup in weight. It takes late, so that as many as possible share an entry. A group without calls
-// is a tick; nil ends the loop.
+// ripe says whether to take a group now: at once when nothing is in flight; otherwise as soon as as many commands
+// wait as are in flight, since a small entry between large ones costs a sync, and messages to the other
+// voters, that its commands may as well share with those that come meanwhile.
+func (q *queue) ripe(maxInFlight int) bool {
+	if len(q.flying) == 0 {
+		return len(q.calls) > 0 || q.tick
+	}
+	flying := 0
+	for _, g := range q.flying {
+		flying += g.commands
+	}
+	return len(q.flying) < maxInFlight && len(q.calls) > 0 && q.commands >= flying
+}
+
+// take waits until a group is ripe, then takes the first calls up to maxGroup in weight: late, so that as many
+// as possible share an entry. A group without calls is a tick; nil ends the loop.
 func (q *queue) take(maxGroup, maxInFlight int) *group {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.stopped && (len(q.flying) >= maxInFlight || len(q.calls) == 0 && !q.tick) {
+	for !q.stopped && !q.ripe(maxInFlight) {
 		q.changed.Wait()
 	}
 	if q.stopped {

@@ -41,6 +41,7 @@ type paymentView struct {
 	PaidMinor   int64  `json:"paid_minor,omitempty" doc:"What came."`
 	PaidAt      int64  `json:"paid_at,omitempty" doc:"By the provider's clock."`
 	Answer      string `json:"answer,omitempty" doc:"The provider's last word."`
+	Refund      string `json:"refund,omitempty" enum:"due,done,parked" doc:"The money goes back; see the refunds."`
 }
 
 func viewOfPayment(p *store.Payment) paymentView {
@@ -205,6 +206,9 @@ func (s *Server) askBeforeCancel(ctx context.Context, user string, id sale.Order
 			continue
 		}
 		notice, err := s.provider.Query(ctx, p.Reference)
+		if errors.Is(err, payment.ErrUnknownReference) {
+			continue // its Begin got lost
+		}
 		if err == nil && notice.State == payment.Paid {
 			_, err = s.receive(ctx, notice)
 		}
@@ -279,10 +283,23 @@ func (s *Server) listPayments(ctx context.Context, in *actionInput) (*paymentsOu
 	if err != nil {
 		return nil, ledgerFailed(err)
 	}
+	ids := make([]int64, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+	}
+	refunds, err := s.store.RefundsOf(ctx, ids...)
+	if err != nil {
+		return nil, ledgerFailed(err)
+	}
 	out := &paymentsOutput{CacheControl: "no-store"}
 	out.Body.Payments = make([]paymentView, len(rows))
 	for i := range rows {
 		out.Body.Payments[i] = viewOfPayment(&rows[i])
+		for _, r := range refunds {
+			if r.PaymentID == rows[i].ID {
+				out.Body.Payments[i].Refund = r.State
+			}
+		}
 	}
 	return out, nil
 }

@@ -61,13 +61,19 @@ func (s *Server) askPayment(ctx context.Context, p *store.Payment) error {
 	case err == nil && notice.State == payment.Closed:
 		s.meter.asked("closed")
 		return s.ledger.ClosePayment(ctx, p.ID, "not paid before it expired")
+	case s.neverBegun(p, err):
+		s.meter.asked("unknown")
+		return s.ledger.ClosePayment(ctx, p.ID, "the provider never heard of it")
 	}
 	now, clockErr := s.ledger.Now(ctx)
 	if clockErr != nil {
 		return clockErr
 	}
 	why := "open"
-	if err != nil {
+	switch {
+	case errors.Is(err, payment.ErrUnknownReference):
+		why = "unknown" // its Begin got lost, or is on its way
+	case err != nil:
 		why = "no answer"
 		s.log.Warn("the payment provider does not tell how a payment stands; it is asked again", "order", p.OrderID, "reference", p.Reference, "error", err)
 	}
@@ -77,6 +83,13 @@ func (s *Server) askPayment(ctx context.Context, p *store.Payment) error {
 		s.alarm("payment_doubtful", "the payment provider has not told a payment's end; its order's deadline no longer waits for it", "order", p.OrderID, "reference", p.Reference)
 	}
 	return s.ledger.RetryPayment(ctx, p.ID, s.askAgain(p, now), why, doubtful)
+}
+
+// neverBegun reports whether a payment's Begin got lost for good: the provider does not know it, and
+// was asked so long after its expiry that it would refuse the Begin now.
+func (s *Server) neverBegun(p *store.Payment, err error) bool {
+	claimed := p.UpdatedAt // before the question, by the database's clock
+	return errors.Is(err, payment.ErrUnknownReference) && claimed.Sub(p.ExpiresAt) > s.cfg.Payment.DoubtAfter
 }
 
 // askAgain is the pause before the next question: it doubles, but the moment after the payment's

@@ -158,6 +158,47 @@ func TestSilentProvider(t *testing.T) {
 	w.check(order)
 }
 
+// TestLostBegin: a payment that the provider never heard of holds up its order's deadline for
+// doubt_after, as one without an answer does, and is then closed: it is not asked about for ever.
+func TestLostBegin(t *testing.T) {
+	for name, c := range map[string]struct {
+		doubtAfter time.Duration
+		order      sale.OrderState
+		payment    string
+	}{
+		"its Begin may be on its way": {time.Hour, sale.Unpaid, store.PaymentOpen},
+		"its Begin got lost":          {100 * time.Millisecond, sale.Cancelled, store.PaymentClosed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 10, 1500*time.Millisecond)
+			b := w.bank()
+			w.cfg.Payment.DoubtAfter = c.doubtAfter
+			order := w.mint(sale.Confirmed)
+			w.start(consumer.WithProvider(b))
+			w.publishOrders(order)
+			w.states(sale.Unpaid, order)
+			due, _, err := w.store.BeginPayment(t.Context(), order.Order, order.User, store.PaymentTerms{Provider: b.Name(), Margin: w.cfg.Payment.Margin, AskAfter: w.cfg.Payment.AskAfter})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.eventually("the order's deadline has passed", func() bool {
+				now, err := w.store.Now(t.Context())
+				return err == nil && now.After(due.Deadline)
+			})
+			if asked := b.questions.Load(); c.payment == store.PaymentOpen {
+				w.eventually("the provider is asked again", func() bool { return b.questions.Load() > asked })
+			}
+			w.states(c.order, order)
+			payments, err := w.store.PaymentsOfOrder(t.Context(), order.Order)
+			if err != nil || len(payments) != 1 || payments[0].State != c.payment || (payments[0].CheckAt == nil) != (c.payment == store.PaymentClosed) {
+				t.Fatalf("%+v, %v; want it %s", payments, err, c.payment)
+			}
+			w.check(order)
+		})
+	}
+}
+
 // TestRefusedRefund: a refund that the provider refuses waits for an operator.
 func TestRefusedRefund(t *testing.T) {
 	w := newWorld(t, 10, time.Hour)

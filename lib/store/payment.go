@@ -235,7 +235,8 @@ func whyRefund(o *Order, p *Payment, money Money) string {
 }
 
 // ClaimPayments takes up to limit payments that the provider is to be asked about, those due longest
-// first, and makes them due again after lease, as ClaimOutbox does.
+// first, and makes them due again after lease, as ClaimOutbox does. UpdatedAt tells when they were
+// claimed, by the database's clock.
 func (s *Store) ClaimPayments(ctx context.Context, limit int, lease time.Duration) ([]Payment, error) {
 	var rows []Payment
 	err := s.transact(ctx, func(tx *gorm.DB) error {
@@ -252,6 +253,7 @@ func (s *Store) ClaimPayments(ctx context.Context, limit int, lease time.Duratio
 		for i := range rows {
 			ids[i] = rows[i].ID
 			rows[i].Attempts++
+			rows[i].UpdatedAt = now
 		}
 		return tx.Model(&Payment{}).Where("id IN ? AND check_at IS NOT NULL", ids).UpdateColumns(map[string]any{
 			"check_at": now.Add(lease), "attempts": gorm.Expr("attempts + 1"), "updated_at": now,

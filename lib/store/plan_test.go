@@ -196,6 +196,8 @@ func exercisePayments(t *testing.T, s *Store) {
 	}
 	_, err = s.PaymentsOfOrder(ctx, 4)
 	must(err)
+	_, err = s.RefundsOf(ctx, 1, 2)
+	must(err)
 	_, err = s.ClaimRefunds(ctx, 10, time.Hour)
 	must(err)
 	must(s.SettleRefund(ctx, 1, RefundDone, "done", 0))

@@ -92,6 +92,16 @@ func (s *Store) SettleRefund(ctx context.Context, id int64, state, answer string
 	return wrapf(err, "settling a refund")
 }
 
+// RefundsOf lists the refunds of payments; at most one of each, and of at most MaxPage payments.
+func (s *Store) RefundsOf(ctx context.Context, payments ...int64) ([]Refund, error) {
+	var rows []Refund
+	if len(payments) == 0 {
+		return nil, nil
+	}
+	err := s.read.WithContext(ctx).Where("payment_id IN ?", payments[:min(len(payments), MaxPage)]).Find(&rows).Error
+	return rows, wrapf(err, "listing refunds of payments")
+}
+
 // ListRefunds lists refunds in a state, or in any when it is empty, ascending by id beyond after; at
 // most limit (and MaxPage).
 func (s *Store) ListRefunds(ctx context.Context, state string, after int64, limit int) ([]Refund, error) {

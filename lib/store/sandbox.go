@@ -59,7 +59,11 @@ type sandboxBehaviour struct {
 
 func (sandboxBehaviour) TableName() string { return "sandbox_behaviour" }
 
+// ErrExpired is a payment that came to the sandbox too late to be begun.
+var ErrExpired = errors.New("the payment has expired")
+
 // AddSandboxPayment writes a payment into the sandbox's books, or gives the one with this reference.
+// ErrExpired: there is none, and its time is over by the database's clock.
 func (s *Store) AddSandboxPayment(ctx context.Context, p SandboxPayment) (SandboxPayment, error) {
 	var row SandboxPayment
 	err := s.transact(ctx, func(tx *gorm.DB) error {
@@ -67,7 +71,14 @@ func (s *Store) AddSandboxPayment(ctx context.Context, p SandboxPayment) (Sandbo
 		if err != nil {
 			return err
 		}
+		row, err = first[SandboxPayment](tx.Where("reference = ?", p.Reference), "sandbox payment")
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
 		p.State, p.CreatedAt, p.ExpiresAt = SandboxOpen, now, millis(p.ExpiresAt)
+		if !p.ExpiresAt.After(now) {
+			return ErrExpired
+		}
 		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&p).Error; err != nil {
 			return err
 		}

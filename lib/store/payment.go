@@ -238,28 +238,14 @@ func whyRefund(o *Order, p *Payment, money Money) string {
 // first, and makes them due again after lease, as ClaimOutbox does. UpdatedAt tells when they were
 // claimed, by the database's clock.
 func (s *Store) ClaimPayments(ctx context.Context, limit int, lease time.Duration) ([]Payment, error) {
-	var rows []Payment
-	err := s.transact(ctx, func(tx *gorm.DB) error {
-		rows = nil
-		now, err := s.now(tx)
-		if err != nil {
-			return err
-		}
-		err = tx.Clauses(skipLocked()).Where("check_at <= ?", now).Order("check_at").Limit(page(limit)).Find(&rows).Error
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		ids := make([]int64, len(rows))
-		for i := range rows {
-			ids[i] = rows[i].ID
-			rows[i].Attempts++
-			rows[i].UpdatedAt = now
-		}
-		return tx.Model(&Payment{}).Where("id IN ? AND check_at IS NOT NULL", ids).UpdateColumns(map[string]any{
-			"check_at": now.Add(lease), "attempts": gorm.Expr("attempts + 1"), "updated_at": now,
-		}).Error
-	})
+	rows, err := claim[Payment](ctx, s, dueRows{key: "id", due: "check_at"}, limit, lease)
 	return rows, wrapf(err, "claiming payments")
+}
+
+func (p *Payment) claimed(now time.Time) int64 {
+	p.Attempts++
+	p.UpdatedAt = now
+	return p.ID
 }
 
 // ClosePayment notes that a payment was not paid and cannot be any more. Should money come all the

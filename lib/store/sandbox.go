@@ -173,27 +173,13 @@ func addCallbacks(tx *gorm.DB, rows []SandboxCallback) error {
 
 // ClaimSandboxCallbacks takes up to limit due callbacks and makes them due again after lease.
 func (s *Store) ClaimSandboxCallbacks(ctx context.Context, limit int, lease time.Duration) ([]SandboxCallback, error) {
-	var rows []SandboxCallback
-	err := s.transact(ctx, func(tx *gorm.DB) error {
-		rows = nil
-		now, err := s.now(tx)
-		if err != nil {
-			return err
-		}
-		err = tx.Clauses(skipLocked()).Where("due_at <= ?", now).Order("due_at, id").Limit(page(limit)).Find(&rows).Error
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		ids := make([]int64, len(rows))
-		for i := range rows {
-			ids[i] = rows[i].ID
-			rows[i].Attempts++
-		}
-		return tx.Model(&SandboxCallback{}).Where("id IN ?", ids).UpdateColumns(map[string]any{
-			"due_at": now.Add(lease), "attempts": gorm.Expr("attempts + 1"),
-		}).Error
-	})
+	rows, err := claim[SandboxCallback](ctx, s, dueRows{key: "id", due: "due_at", bare: true}, limit, lease)
 	return rows, wrapf(err, "claiming sandbox callbacks")
+}
+
+func (c *SandboxCallback) claimed(time.Time) int64 {
+	c.Attempts++
+	return c.ID
 }
 
 // RetrySandboxCallback makes a callback due after a pause; FinishSandboxCallback forgets it.

@@ -171,7 +171,7 @@ func (p *publisher) session(ctx context.Context) (err error) {
 		return err
 	}
 	blocking := conn.NotifyBlocked(make(chan amqp.Blocking, 8)) // closed with the connection
-	top := newTopology(p.config, conn)
+	top := newTopology(p.config, conn, p.log)
 	lost := make(chan error, p.config.Channels)
 	lanes := make([]*lane, 0, p.config.Channels)
 	var running sync.WaitGroup

@@ -53,7 +53,7 @@ func (s *subscription) consume(conn *amqp.Connection) (*session, error) {
 	} else {
 		live = s.topic
 	}
-	if err := newTopology(s.q.config, conn).ensure(live, 0); err != nil {
+	if err := newTopology(s.q.config, conn, s.q.log).ensure(live, 0); err != nil {
 		return nil, err
 	}
 	ch, err := conn.Channel()

@@ -162,8 +162,9 @@ func (s *Server) notifyPayment(ctx context.Context, in *notifyInput) (*notifyOut
 
 // receive takes money that the provider vouches for into the ledger.
 func (s *Server) receive(ctx context.Context, n payment.Notice) (store.Receipt, error) {
-	if n.AmountMinor <= 0 {
-		return store.Receipt{}, invalid("amount_minor", "must be more than 0")
+	if err := n.Check(); err != nil {
+		s.log.Error("alarm: a payment provider's word cannot be true", "reference", n.Reference, "error", err)
+		return store.Receipt{}, problem.New(problem.InvalidRequest, "This cannot be true of a payment.").Because(err)
 	}
 	r, err := s.store.ReceivePayment(ctx, s.provider.Name(), n.Reference, store.Money{AmountMinor: n.AmountMinor, Currency: n.Currency, At: n.At})
 	switch {

@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"headgate.example/lib/payment"
@@ -50,14 +49,20 @@ func (s *Server) askPayments(ctx context.Context) (more bool, err error) {
 
 func (s *Server) askPayment(ctx context.Context, p *store.Payment) error {
 	notice, err := s.query(ctx, p)
-	switch {
-	case err == nil && notice.State == payment.Paid:
-		s.meter.asked("paid")
-		receipt, err := s.ledger.ReceivePayment(ctx, p.Provider, p.Reference, store.Money{AmountMinor: notice.AmountMinor, Currency: notice.Currency, At: notice.At})
-		if err == nil && receipt.New && receipt.Refund != "" {
+	if err == nil && notice.State == payment.Paid {
+		receipt, receiveErr := s.ledger.ReceivePayment(ctx, p.Provider, p.Reference, store.Money{AmountMinor: notice.AmountMinor, Currency: notice.Currency, At: notice.At})
+		if receiveErr == nil && receipt.New && receipt.Refund != "" {
 			s.log.Warn("money is refunded", "order", p.OrderID, "reference", p.Reference, "why", receipt.Refund)
 		}
-		return err
+		if !errors.Is(receiveErr, store.ErrNotFound) {
+			s.meter.asked("paid")
+			return receiveErr
+		}
+		// The ledger lost the order: a repair brings it back, and the money is still there to be asked for.
+		s.alarm("payment_without_order", "money came for an order that the ledger does not have", "order", p.OrderID, "reference", p.Reference, "amount_minor", notice.AmountMinor)
+		err = receiveErr
+	}
+	switch {
 	case err == nil && notice.State == payment.Closed:
 		s.meter.asked("closed")
 		return s.ledger.ClosePayment(ctx, p.ID, "not paid before it expired")
@@ -108,7 +113,11 @@ func (s *Server) query(ctx context.Context, p *store.Payment) (payment.Notice, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	return s.provider.Query(ctx, p.Reference)
+	notice, err := s.provider.Query(ctx, p.Reference)
+	if err != nil {
+		return notice, err
+	}
+	return notice, notice.Check()
 }
 
 // refund gives money back that came for an order which did not wait for it. Without an answer it is
@@ -131,7 +140,7 @@ func (s *Server) refundOne(ctx context.Context, r *store.Refund) error {
 	if s.provider != nil && s.provider.Name() == r.Provider {
 		asking, cancel := context.WithTimeout(ctx, askTimeout)
 		err = s.provider.Refund(asking, payment.Refund{
-			ID: "refund-" + strconv.FormatInt(r.PaymentID, 10), Reference: r.Reference, AmountMinor: r.AmountMinor, Currency: r.Currency, Reason: r.Reason,
+			ID: "refund-" + r.Reference, Reference: r.Reference, AmountMinor: r.AmountMinor, Currency: r.Currency, Reason: r.Reason,
 		})
 		cancel()
 	}

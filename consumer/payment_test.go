@@ -27,10 +27,14 @@ type bank struct {
 	refunds   atomic.Int64
 	refusing  atomic.Bool
 	questions atomic.Int64
+	nonsense  atomic.Pointer[payment.Notice] // what it says of the reference that is in it
 }
 
 func (b *bank) Query(ctx context.Context, reference string) (payment.Notice, error) {
 	b.questions.Add(1)
+	if n := b.nonsense.Load(); n != nil && n.Reference == reference {
+		return *n, nil
+	}
 	if b.away.Load() {
 		return payment.Notice{}, errors.New("away")
 	}
@@ -195,6 +199,39 @@ func TestLostBegin(t *testing.T) {
 				t.Fatalf("%+v, %v; want it %s", payments, err, c.payment)
 			}
 			w.check(order)
+		})
+	}
+}
+
+// TestNonsense: a provider that says what cannot be of one payment does not hold up the others.
+func TestNonsense(t *testing.T) {
+	yesterday := time.Now().Add(-24 * time.Hour)
+	for name, nonsense := range map[string]payment.Notice{
+		"nothing was paid":   {State: payment.Paid, Currency: "CNY", At: yesterday},
+		"no such currency":   {State: payment.Paid, AmountMinor: 1999, Currency: "Yuan Renminbi", At: yesterday},
+		"before money began": {State: payment.Paid, AmountMinor: 1999, Currency: "CNY"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 10, time.Hour)
+			b := w.bank()
+			w.cfg.Payment.AskAfter = 300 * time.Millisecond
+			wrong, good := w.mint(sale.Confirmed), w.mint(sale.Confirmed)
+			running := w.start(consumer.WithProvider(b))
+			w.publishOrders(wrong, good)
+			w.states(sale.Unpaid, wrong, good)
+			nonsense.Reference = wrong.Order.String() + "-1"
+			b.nonsense.Store(&nonsense)
+			pressWrong := w.begin(b, wrong)
+			press := w.begin(b, good)
+			press()
+			pressWrong()
+			w.states(sale.Paid, good)
+			w.states(sale.Unpaid, wrong)
+			b.nonsense.Store(nil)
+			w.states(sale.Paid, wrong)
+			running.stop(t)
+			storetest.CheckMoney(t, w.store, wrong.Order, good.Order)
 		})
 	}
 }

@@ -3,6 +3,7 @@ package payment
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -48,9 +49,25 @@ const (
 type Notice struct {
 	Reference   string
 	State       State
-	AmountMinor int64 // that came; more than 0 when Paid
-	Currency    string
+	AmountMinor int64     // that came; more than 0 when Paid
+	Currency    string    // ISO 4217, three letters
 	At          time.Time // when, by the provider's clock
+}
+
+// Check names what cannot be true of a notice that money came, or could not be kept: such a notice says
+// nothing, and is asked for again.
+func (n *Notice) Check() error {
+	switch {
+	case n.State != Paid:
+		return nil
+	case n.AmountMinor <= 0:
+		return fmt.Errorf("paid, but the amount is %d", n.AmountMinor)
+	case len(n.Currency) != 3:
+		return fmt.Errorf("paid in the currency %.20q: want three letters", n.Currency)
+	case n.At.Year() < 2000 || n.At.Year() > 9999:
+		return fmt.Errorf("paid in the year %d", n.At.Year())
+	}
+	return nil
 }
 
 // Refund is money to give back.

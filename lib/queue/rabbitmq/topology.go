@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,7 +33,7 @@ type topology struct {
 	names         names
 	maxReady      int
 	deliveryLimit int
-	conn          *amqp.Connection
+	conn          *connection
 	log           *slog.Logger
 
 	declaring sync.Mutex // held across the broker's answers: one declaration at a time
@@ -41,7 +42,7 @@ type topology struct {
 	declared map[string]time.Time
 }
 
-func newTopology(cfg queue.Config, conn *amqp.Connection, log *slog.Logger) *topology {
+func newTopology(cfg queue.Config, conn *connection, log *slog.Logger) *topology {
 	return &topology{
 		names: names{cfg.Prefix}, maxReady: cfg.MaxReady, deliveryLimit: cfg.DeliveryLimit,
 		conn: conn, log: log, declared: map[string]time.Time{},
@@ -67,19 +68,21 @@ func (t *topology) ensure(topic string, delay time.Duration) error {
 	if t.knows(key) { // somebody else declared it meanwhile
 		return nil
 	}
-	if !t.knows(live) {
-		if err := t.declareTopic(live); err != nil {
-			return explain(err)
+	return t.conn.during(context.Background(), func() error {
+		if !t.knows(live) {
+			if err := t.declareTopic(live); err != nil {
+				return explain(err)
+			}
+			t.note(live, queue.DeadTopic(live))
 		}
-		t.note(live, queue.DeadTopic(live))
-	}
-	if delay > 0 {
-		if err := t.declareDelay(topic, delay); err != nil {
-			return explain(err)
+		if delay > 0 {
+			if err := t.declareDelay(topic, delay); err != nil {
+				return explain(err)
+			}
+			t.note(key)
 		}
-		t.note(key)
-	}
-	return nil
+		return nil
+	})
 }
 
 func (t *topology) knows(key string) bool {

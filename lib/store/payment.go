@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -112,13 +114,29 @@ func beginPayment(tx *gorm.DB, order *Order, terms PaymentTerms, now time.Time) 
 	}
 	check := now.Add(terms.AskAfter)
 	p := Payment{
-		OrderID: order.ID, Provider: terms.Provider, Reference: fmt.Sprintf("%s-%d", order.ID, len(all)+1), State: PaymentOpen,
+		OrderID: order.ID, Provider: terms.Provider, Reference: nextReference(order.ID, all), State: PaymentOpen,
 		AmountMinor: order.AmountMinor, Currency: order.Currency, ExpiresAt: millis(expires), CheckAt: &check, CreatedAt: now, UpdatedAt: now,
 	}
 	if err := tx.Create(&p).Error; err != nil {
 		return Payment{}, fmt.Errorf("inserting a payment: %w", err)
 	}
 	return p, nil
+}
+
+// PaymentReference names the n-th attempt to pay an order, n from 1. It is what is left to ask a provider by
+// when the ledger has lost a payment.
+func PaymentReference(id sale.OrderID, n int) string { return fmt.Sprintf("%s-%d", id, n) }
+
+// nextReference is the first that no earlier payment of the order may have had: some may have been lost.
+func nextReference(id sale.OrderID, all []Payment) string {
+	next := len(all) + 1
+	for _, p := range all {
+		_, number, _ := strings.Cut(p.Reference, "-")
+		if n, err := strconv.Atoi(number); err == nil {
+			next = max(next, n+1)
+		}
+	}
+	return PaymentReference(id, next)
 }
 
 // payNothing pays an order that costs nothing.

@@ -194,6 +194,8 @@ func exercisePayments(t *testing.T, s *Store) {
 		_, err = s.ReceivePayment(ctx, "bank", reference, Money{AmountMinor: 1, Currency: "CNY", At: time.Now()})
 		must(err)
 	}
+	_, err = s.AdoptPayments(ctx, Payment{OrderID: 4, Provider: "bank", Reference: "4-1", AmountMinor: 1, Currency: "CNY"})
+	must(err)
 	_, err = s.PaymentsOfOrder(ctx, 4)
 	must(err)
 	_, err = s.RefundsOf(ctx, 1, 2)

@@ -32,14 +32,14 @@ func (p *program) auditCommand() *cobra.Command {
 			"start the consumer after it: what buyers have paid since is then asked of the payment provider, before a\n" +
 			"deadline cancels it.\n\n" +
 			"Exit code 0: everything holds. 1: violated. 2: not settled yet (messages travel: ask again, or\n" +
-			"use --wait). 3: counter, ledger or queue could not be reached, or the config is wrong.",
-		Args: cobra.NoArgs,
+			"use --wait). 3: counter, ledger or queue could not be reached, or the config or a flag is wrong.",
+		Args: func(cmd *cobra.Command, args []string) error { return misused(cobra.NoArgs(cmd, args)) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if yes && !fix {
-				return usage("--yes: belongs to --repair; see `%s --help`", cmd.CommandPath())
+				return misused(fmt.Errorf("--yes: belongs to --repair; see `%s --help`", cmd.CommandPath()))
 			}
 			if payments && !fix {
-				return usage("--payments: belongs to --repair; see `%s --help`", cmd.CommandPath())
+				return misused(fmt.Errorf("--payments: belongs to --repair; see `%s --help`", cmd.CommandPath()))
 			}
 			cfg, err := p.load()
 			if err != nil {
@@ -68,7 +68,18 @@ func (p *program) auditCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&fix, "repair", false, "say how to bring counter and ledger into agreement, and with --yes do it")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do what --repair says")
 	cmd.Flags().BoolVar(&payments, "payments", false, "with --repair: ask the payment provider about every unpaid order")
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return misused(fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath()))
+	})
 	return p.jsonFlag(cmd)
+}
+
+// misused keeps a wrong call apart from a verdict: the usual exit codes would say violated, or ask again.
+func misused(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{audit.Unreachable.ExitCode(), err}
 }
 
 func (p *program) repair(ctx context.Context, from cli.AuditSources, options repair.Options, wait time.Duration) error {

@@ -49,7 +49,8 @@ func (s *Server) depth(ctx context.Context) (queue.Depth, error) { return s.queu
 type repairInput struct {
 	Sale string `path:"sale" maxLength:"64"`
 	Body struct {
-		Apply bool `json:"apply,omitempty" doc:"False: say what would be done."`
+		Apply    bool `json:"apply,omitempty" doc:"False: say what would be done."`
+		Payments bool `json:"payments,omitempty" doc:"Ask the payment provider about every unpaid order: the ledger may have lost payments."`
 	}
 }
 
@@ -71,7 +72,7 @@ func (s *Server) repairSale(ctx context.Context, in *repairInput) (*repairOutput
 	for _, shard := range s.config.Counter.Shards {
 		shards[shard.Name] = shard.Number
 	}
-	parts := repair.Parts{Counter: s.counter, Ledger: s.store, Depth: s.depth, Tickets: s.tickets, Shards: shards, Log: s.log.With("operator", operator)}
-	report := repair.Run(ctx, parts, repair.Options{Sale: in.Sale, Apply: in.Body.Apply})
+	parts := repair.Parts{Counter: s.counter, Ledger: s.store, Depth: s.depth, Tickets: s.tickets, Shards: shards, Provider: s.provider, Log: s.log.With("operator", operator)}
+	report := repair.Run(ctx, parts, repair.Options{Sale: in.Sale, Apply: in.Body.Apply, Payments: in.Body.Payments})
 	return &repairOutput{CacheControl: "no-store", Body: report}, nil
 }

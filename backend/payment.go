@@ -41,6 +41,7 @@ type paymentView struct {
 	PaidMinor   int64  `json:"paid_minor,omitempty" doc:"What came."`
 	PaidAt      int64  `json:"paid_at,omitempty" doc:"By the provider's clock."`
 	Answer      string `json:"answer,omitempty" doc:"The provider's last word."`
+	Refund      string `json:"refund,omitempty" enum:"due,done,parked" doc:"The money goes back; see the refunds."`
 }
 
 func viewOfPayment(p *store.Payment) paymentView {
@@ -161,8 +162,9 @@ func (s *Server) notifyPayment(ctx context.Context, in *notifyInput) (*notifyOut
 
 // receive takes money that the provider vouches for into the ledger.
 func (s *Server) receive(ctx context.Context, n payment.Notice) (store.Receipt, error) {
-	if n.AmountMinor <= 0 {
-		return store.Receipt{}, invalid("amount_minor", "must be more than 0")
+	if err := n.Check(); err != nil {
+		s.log.Error("alarm: a payment provider's word cannot be true", "reference", n.Reference, "error", err)
+		return store.Receipt{}, problem.New(problem.InvalidRequest, "This cannot be true of a payment.").Because(err)
 	}
 	r, err := s.store.ReceivePayment(ctx, s.provider.Name(), n.Reference, store.Money{AmountMinor: n.AmountMinor, Currency: n.Currency, At: n.At})
 	switch {
@@ -205,6 +207,9 @@ func (s *Server) askBeforeCancel(ctx context.Context, user string, id sale.Order
 			continue
 		}
 		notice, err := s.provider.Query(ctx, p.Reference)
+		if errors.Is(err, payment.ErrUnknownReference) {
+			continue // its Begin got lost
+		}
 		if err == nil && notice.State == payment.Paid {
 			_, err = s.receive(ctx, notice)
 		}
@@ -279,10 +284,23 @@ func (s *Server) listPayments(ctx context.Context, in *actionInput) (*paymentsOu
 	if err != nil {
 		return nil, ledgerFailed(err)
 	}
+	ids := make([]int64, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+	}
+	refunds, err := s.store.RefundsOf(ctx, ids...)
+	if err != nil {
+		return nil, ledgerFailed(err)
+	}
 	out := &paymentsOutput{CacheControl: "no-store"}
 	out.Body.Payments = make([]paymentView, len(rows))
 	for i := range rows {
 		out.Body.Payments[i] = viewOfPayment(&rows[i])
+		for _, r := range refunds {
+			if r.PaymentID == rows[i].ID {
+				out.Body.Payments[i].Refund = r.State
+			}
+		}
 	}
 	return out, nil
 }

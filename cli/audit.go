@@ -12,6 +12,7 @@ import (
 	"headgate.example/backend/audit"
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
+	"headgate.example/lib/payment"
 	"headgate.example/lib/queue"
 	"headgate.example/lib/queue/open"
 	"headgate.example/lib/store"
@@ -25,6 +26,8 @@ type AuditSources struct {
 	Topic   string // of the orders
 	// TicketKeys verify the messages that wait; for Repair.
 	TicketKeys []auth.SymmetricKey
+	// Payment has the provider that is asked for payments which the ledger lost; for Repair.
+	Payment payment.Config
 }
 
 // auditReach bounds the wait for a ledger that does not answer.

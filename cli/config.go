@@ -106,7 +106,7 @@ func (c *Config) Tokens() auth.TokenConfig { return c.Backend.Tokens }
 
 // AuditSources are the backend's counter, ledger and queue.
 func (c *Config) AuditSources() AuditSources {
-	return AuditSources{Counter: c.Backend.Counter, Ledger: c.Backend.Database, Queue: c.Backend.Queue, Topic: consumer.Topic, TicketKeys: c.Backend.TicketKeys}
+	return AuditSources{Counter: c.Backend.Counter, Ledger: c.Backend.Database, Queue: c.Backend.Queue, Topic: consumer.Topic, TicketKeys: c.Backend.TicketKeys, Payment: c.Backend.Payment}
 }
 
 // ShardNames are the counter's shards.

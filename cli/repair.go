@@ -10,6 +10,7 @@ import (
 	"headgate.example/backend/audit"
 	"headgate.example/backend/repair"
 	"headgate.example/lib/auth"
+	"headgate.example/lib/payment/open"
 )
 
 // settleWait is how long the audit after a repair waits at least: what was repaired is on its way.
@@ -48,7 +49,11 @@ func Repair(ctx context.Context, from AuditSources, options repair.Options, wait
 	for _, shard := range from.Counter.Shards {
 		shards[shard.Name] = shard.Number
 	}
-	parts := repair.Parts{Counter: a.counter, Ledger: a.ledger, Depth: a.depth, Tickets: keys, Shards: shards, Log: log}
+	provider, err := open.Open(from.Payment, a.ledger)
+	if err != nil {
+		return failed(err)
+	}
+	parts := repair.Parts{Counter: a.counter, Ledger: a.ledger, Depth: a.depth, Tickets: keys, Shards: shards, Provider: provider, Log: log}
 	done := Repaired{Repair: repair.Run(ctx, parts, options)}
 	if options.Apply {
 		wait = max(wait, settleWait)

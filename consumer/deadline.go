@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -98,7 +99,8 @@ func (s *Server) endAnnounced(drain, work context.Context, sub queue.Subscriptio
 			if err == nil {
 				if again > 0 {
 					err = sub.HoldBack(work, again, d)
-				} else {
+				}
+				if again == 0 || errors.Is(err, queue.ErrRefused) { // no room to wait in: the sweep ends its orders
 					err = s.acknowledge(work, sub, []queue.Delivery{d})
 				}
 				if err != nil {

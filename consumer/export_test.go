@@ -6,18 +6,26 @@ import (
 	"headgate.example/lib/queue"
 )
 
-// Sweep, AskPayments, GiveBack, Relay and EndOrders run one round of a loop, for tests that choose the
-// order of rounds themselves.
-func (s *Server) Sweep(ctx context.Context) error { _, err := s.sweep(ctx); return err }
+// Sweep, AskPayments, GiveBack, Relay and EndOrders run a loop until nothing is due, for tests that
+// choose the order of loops themselves.
+func (s *Server) Sweep(ctx context.Context) error { return untilNothing(ctx, s.sweep) }
 
-// AskPayments is one round of questions to the payment provider.
-func (s *Server) AskPayments(ctx context.Context) error { _, err := s.askPayments(ctx); return err }
+// AskPayments asks the payment provider.
+func (s *Server) AskPayments(ctx context.Context) error { return untilNothing(ctx, s.askPayments) }
 
-// GiveBack is one round of refunds.
-func (s *Server) GiveBack(ctx context.Context) error { _, err := s.refund(ctx); return err }
+// GiveBack refunds.
+func (s *Server) GiveBack(ctx context.Context) error { return untilNothing(ctx, s.refund) }
 
-// Relay is one round of the outbox.
-func (s *Server) Relay(ctx context.Context) error { _, err := s.relayOutbox(ctx); return err }
+// Relay works off the outbox.
+func (s *Server) Relay(ctx context.Context) error { return untilNothing(ctx, s.relayOutbox) }
+
+func untilNothing(ctx context.Context, round func(context.Context) (more bool, err error)) error {
+	for {
+		if more, err := round(ctx); err != nil || !more {
+			return err
+		}
+	}
+}
 
 // EndOrders works off one deadline message.
 func (s *Server) EndOrders(ctx context.Context, body string) error {

@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"headgate.example/lib/payment"
@@ -50,24 +49,36 @@ func (s *Server) askPayments(ctx context.Context) (more bool, err error) {
 
 func (s *Server) askPayment(ctx context.Context, p *store.Payment) error {
 	notice, err := s.query(ctx, p)
-	switch {
-	case err == nil && notice.State == payment.Paid:
-		s.meter.asked("paid")
-		receipt, err := s.ledger.ReceivePayment(ctx, p.Provider, p.Reference, store.Money{AmountMinor: notice.AmountMinor, Currency: notice.Currency, At: notice.At})
-		if err == nil && receipt.New && receipt.Refund != "" {
+	if err == nil && notice.State == payment.Paid {
+		receipt, receiveErr := s.ledger.ReceivePayment(ctx, p.Provider, p.Reference, store.Money{AmountMinor: notice.AmountMinor, Currency: notice.Currency, At: notice.At})
+		if receiveErr == nil && receipt.New && receipt.Refund != "" {
 			s.log.Warn("money is refunded", "order", p.OrderID, "reference", p.Reference, "why", receipt.Refund)
 		}
-		return err
+		if !errors.Is(receiveErr, store.ErrNotFound) {
+			s.meter.asked("paid")
+			return receiveErr
+		}
+		// The ledger lost the order: a repair brings it back, and the money is still there to be asked for.
+		s.alarm("payment_without_order", "money came for an order that the ledger does not have", "order", p.OrderID, "reference", p.Reference, "amount_minor", notice.AmountMinor)
+		err = receiveErr
+	}
+	switch {
 	case err == nil && notice.State == payment.Closed:
 		s.meter.asked("closed")
 		return s.ledger.ClosePayment(ctx, p.ID, "not paid before it expired")
+	case s.neverBegun(p, err):
+		s.meter.asked("unknown")
+		return s.ledger.ClosePayment(ctx, p.ID, "the provider never heard of it")
 	}
 	now, clockErr := s.ledger.Now(ctx)
 	if clockErr != nil {
 		return clockErr
 	}
 	why := "open"
-	if err != nil {
+	switch {
+	case errors.Is(err, payment.ErrUnknownReference):
+		why = "unknown" // its Begin got lost, or is on its way
+	case err != nil:
 		why = "no answer"
 		s.log.Warn("the payment provider does not tell how a payment stands; it is asked again", "order", p.OrderID, "reference", p.Reference, "error", err)
 	}
@@ -77,6 +88,13 @@ func (s *Server) askPayment(ctx context.Context, p *store.Payment) error {
 		s.alarm("payment_doubtful", "the payment provider has not told a payment's end; its order's deadline no longer waits for it", "order", p.OrderID, "reference", p.Reference)
 	}
 	return s.ledger.RetryPayment(ctx, p.ID, s.askAgain(p, now), why, doubtful)
+}
+
+// neverBegun reports whether a payment's Begin got lost for good: the provider does not know it, and
+// was asked so long after its expiry that it would refuse the Begin now.
+func (s *Server) neverBegun(p *store.Payment, err error) bool {
+	claimed := p.UpdatedAt // before the question, by the database's clock
+	return errors.Is(err, payment.ErrUnknownReference) && claimed.Sub(p.ExpiresAt) > s.cfg.Payment.DoubtAfter
 }
 
 // askAgain is the pause before the next question: it doubles, but the moment after the payment's
@@ -95,7 +113,11 @@ func (s *Server) query(ctx context.Context, p *store.Payment) (payment.Notice, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	return s.provider.Query(ctx, p.Reference)
+	notice, err := s.provider.Query(ctx, p.Reference)
+	if err != nil {
+		return notice, err
+	}
+	return notice, notice.Check()
 }
 
 // refund gives money back that came for an order which did not wait for it. Without an answer it is
@@ -118,7 +140,7 @@ func (s *Server) refundOne(ctx context.Context, r *store.Refund) error {
 	if s.provider != nil && s.provider.Name() == r.Provider {
 		asking, cancel := context.WithTimeout(ctx, askTimeout)
 		err = s.provider.Refund(asking, payment.Refund{
-			ID: "refund-" + strconv.FormatInt(r.PaymentID, 10), Reference: r.Reference, AmountMinor: r.AmountMinor, Currency: r.Currency, Reason: r.Reason,
+			ID: "refund-" + r.Reference, Reference: r.Reference, AmountMinor: r.AmountMinor, Currency: r.Currency, Reason: r.Reason,
 		})
 		cancel()
 	}

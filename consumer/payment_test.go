@@ -27,10 +27,14 @@ type bank struct {
 	refunds   atomic.Int64
 	refusing  atomic.Bool
 	questions atomic.Int64
+	nonsense  atomic.Pointer[payment.Notice] // what it says of the reference that is in it
 }
 
 func (b *bank) Query(ctx context.Context, reference string) (payment.Notice, error) {
 	b.questions.Add(1)
+	if n := b.nonsense.Load(); n != nil && n.Reference == reference {
+		return *n, nil
+	}
 	if b.away.Load() {
 		return payment.Notice{}, errors.New("away")
 	}
@@ -156,6 +160,80 @@ func TestSilentProvider(t *testing.T) {
 		t.Fatalf("%d came, %d went back", came, back)
 	}
 	w.check(order)
+}
+
+// TestLostBegin: a payment that the provider never heard of holds up its order's deadline for
+// doubt_after, as one without an answer does, and is then closed: it is not asked about for ever.
+func TestLostBegin(t *testing.T) {
+	for name, c := range map[string]struct {
+		doubtAfter time.Duration
+		order      sale.OrderState
+		payment    string
+	}{
+		"its Begin may be on its way": {time.Hour, sale.Unpaid, store.PaymentOpen},
+		"its Begin got lost":          {100 * time.Millisecond, sale.Cancelled, store.PaymentClosed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 10, 1500*time.Millisecond)
+			b := w.bank()
+			w.cfg.Payment.DoubtAfter = c.doubtAfter
+			order := w.mint(sale.Confirmed)
+			w.start(consumer.WithProvider(b))
+			w.publishOrders(order)
+			w.states(sale.Unpaid, order)
+			due, _, err := w.store.BeginPayment(t.Context(), order.Order, order.User, store.PaymentTerms{Provider: b.Name(), Margin: w.cfg.Payment.Margin, AskAfter: w.cfg.Payment.AskAfter})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.eventually("the order's deadline has passed", func() bool {
+				now, err := w.store.Now(t.Context())
+				return err == nil && now.After(due.Deadline)
+			})
+			if asked := b.questions.Load(); c.payment == store.PaymentOpen {
+				w.eventually("the provider is asked again", func() bool { return b.questions.Load() > asked })
+			}
+			w.states(c.order, order)
+			payments, err := w.store.PaymentsOfOrder(t.Context(), order.Order)
+			if err != nil || len(payments) != 1 || payments[0].State != c.payment || (payments[0].CheckAt == nil) != (c.payment == store.PaymentClosed) {
+				t.Fatalf("%+v, %v; want it %s", payments, err, c.payment)
+			}
+			w.check(order)
+		})
+	}
+}
+
+// TestNonsense: a provider that says what cannot be of one payment does not hold up the others.
+func TestNonsense(t *testing.T) {
+	yesterday := time.Now().Add(-24 * time.Hour)
+	for name, nonsense := range map[string]payment.Notice{
+		"nothing was paid":   {State: payment.Paid, Currency: "CNY", At: yesterday},
+		"no such currency":   {State: payment.Paid, AmountMinor: 1999, Currency: "Yuan Renminbi", At: yesterday},
+		"before money began": {State: payment.Paid, AmountMinor: 1999, Currency: "CNY"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 10, time.Hour)
+			b := w.bank()
+			w.cfg.Payment.AskAfter = 300 * time.Millisecond
+			wrong, good := w.mint(sale.Confirmed), w.mint(sale.Confirmed)
+			running := w.start(consumer.WithProvider(b))
+			w.publishOrders(wrong, good)
+			w.states(sale.Unpaid, wrong, good)
+			nonsense.Reference = wrong.Order.String() + "-1"
+			b.nonsense.Store(&nonsense)
+			pressWrong := w.begin(b, wrong)
+			press := w.begin(b, good)
+			press()
+			pressWrong()
+			w.states(sale.Paid, good)
+			w.states(sale.Unpaid, wrong)
+			b.nonsense.Store(nil)
+			w.states(sale.Paid, wrong)
+			running.stop(t)
+			storetest.CheckMoney(t, w.store, wrong.Order, good.Order)
+		})
+	}
 }
 
 // TestRefusedRefund: a refund that the provider refuses waits for an operator.

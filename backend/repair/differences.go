@@ -111,6 +111,11 @@ func (r *repair) write(ctx context.Context, s *store.Sale, holds []client.Hold) 
 		return nil
 	}
 	slices.SortFunc(holds, func(a, b client.Hold) int { return cmp.Compare(a.Order, b.Order) })
+	// Their payments come first: no deadline may pass between the two.
+	holds, err := r.paymentsOf(ctx, s, holds)
+	if err != nil || len(holds) == 0 {
+		return err
+	}
 	ids := make([]sale.OrderID, len(holds))
 	accepted := make([]store.Accepted, len(holds))
 	var units int64

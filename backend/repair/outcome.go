@@ -14,6 +14,7 @@ const (
 	ExpireMessage = "expire_message" // a message whose slot a later order has is written as expired
 	PauseSale     = "pause_sale"     // a sale that is rebuilt is paused in the ledger: an operator resumes it
 	RestoreShard  = "restore_shard"  // SALE.RESTORE
+	AdoptPayment  = "adopt_payment"  // a payment that the provider has and the ledger lost is asked about
 	WriteOrder    = "write_order"    // an order is written from its confirmed hold
 	Release       = "release"        // a release is sent to the counter again
 	FinishRelease = "finish_release" // a release of units that the counter no longer knows is finished

@@ -10,6 +10,7 @@ import (
 	"headgate.example/backend/audit"
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
+	"headgate.example/lib/payment"
 	"headgate.example/lib/sale"
 	"headgate.example/lib/store"
 )
@@ -38,6 +39,8 @@ type Ledger interface {
 	FinishOutbox(ctx context.Context, answer string, ids ...sale.OrderID) error
 	FinishParked(ctx context.Context, ids ...int64) error
 	DueNow(ctx context.Context, ids ...int64) (int64, error)
+	PaymentsOfOrder(ctx context.Context, id sale.OrderID) ([]store.Payment, error)
+	AdoptPayments(ctx context.Context, payments ...store.Payment) (int64, error)
 	AdoptSale(ctx context.Context, id string, a store.Adoption) error
 }
 
@@ -46,6 +49,8 @@ type Parts struct {
 	Counter Counter
 	Ledger  Ledger
 	Depth   audit.QueueDepth
+	// Provider has the payments that the ledger may have lost. nil: nothing can be paid here.
+	Provider payment.Provider
 	// Tickets verify the messages that wait. One that does not verify proves nothing.
 	Tickets *auth.Keyring
 	// Shards are the counter's shards by their names, with their numbers.
@@ -59,6 +64,9 @@ type Options struct {
 	Sale string
 	// Apply does what is otherwise only said.
 	Apply bool
+	// Payments asks the provider about every unpaid order, too, not only about those that are written anew:
+	// a ledger from an old backup may lack the payments of orders that it has.
+	Payments bool
 	// Settle is for how long the queue must stay empty before a counter is rebuilt: a consumer may hold a
 	// message that the broker does not count. Default 5 s.
 	Settle time.Duration
@@ -152,6 +160,11 @@ func (r *repair) sale(ctx context.Context, s *store.Sale) error {
 		whole, err := r.restore(ctx, s, terms, lost, rows)
 		if err != nil || !whole {
 			return err // what else differs shows once the shards are there again
+		}
+	}
+	if r.options.Payments {
+		if err := r.lostPayments(ctx, s); err != nil {
+			return err
 		}
 	}
 	if err := r.differences(ctx, s); err != nil {

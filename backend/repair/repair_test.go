@@ -17,6 +17,7 @@ import (
 	"headgate.example/backend/repair"
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
+	"headgate.example/lib/payment"
 	"headgate.example/lib/queue"
 	"headgate.example/lib/sale"
 	"headgate.example/lib/service/servicetest"
@@ -35,6 +36,7 @@ type system struct {
 	counter *countertest.Counter
 	keys    *auth.Keyring
 	depth   queue.Depth
+	bank    payment.Provider
 }
 
 func newSystem(t *testing.T, stock, limit int64) *system {
@@ -149,9 +151,9 @@ func (s *system) relay() {
 
 func (s *system) repairWith(counter repair.Counter, apply bool) repair.Outcome {
 	return repair.Run(s.t.Context(), repair.Parts{
-		Counter: counter, Ledger: s.ledger, Tickets: s.keys, Shards: map[string]int{"s1": 0}, Log: servicetest.Log(s.t),
+		Counter: counter, Ledger: s.ledger, Provider: s.bank, Tickets: s.keys, Shards: map[string]int{"s1": 0}, Log: servicetest.Log(s.t),
 		Depth: func(context.Context) (queue.Depth, error) { return s.depth, nil },
-	}, repair.Options{Apply: apply, Settle: time.Millisecond})
+	}, repair.Options{Apply: apply, Payments: s.bank != nil, Settle: time.Millisecond})
 }
 
 func (s *system) repair(apply bool) repair.Outcome {

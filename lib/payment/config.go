@@ -22,7 +22,8 @@ type Config struct {
 	// from there. Default 15s.
 	AskAfter time.Duration `yaml:"ask_after"`
 	// DoubtAfter is how long after a payment's expiry its order waits for a provider that does not
-	// answer. Then the order's deadline counts; money that comes all the same is refunded. Default 10m.
+	// answer, or does not know the payment. Then the order's deadline counts; money that comes all the
+	// same is refunded. Longer than the provider's clock may be behind the database's. Default 10m.
 	DoubtAfter time.Duration `yaml:"doubt_after"`
 }
 

@@ -62,8 +62,9 @@ type Config struct {
 	Channels int `yaml:"channels"`
 
 	// MaxReady bounds the ready messages of a topic; beyond it messages are refused. Messages that are
-	// delayed or delivered do not count, and concurrent publishers may overshoot a little. 0: no bound.
-	// Default 1,000,000. On a broker it is fixed when the queue is first declared.
+	// delivered do not count, those that are delayed have a bound of their own, as high (on a broker: for
+	// each step of delays), and so have a broker's dead letters. Concurrent publishers may overshoot a
+	// little. 0: no bound. Default 1,000,000. On a broker it is fixed when a queue is first declared.
 	MaxReady int `yaml:"max_ready"`
 
 	// DeliveryLimit moves a message that came so many times without being settled to the dead letters:

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"headgate.example/lib/sale"
 )
@@ -40,36 +39,14 @@ func (OutboxRow) TableName() string { return "outbox" }
 // ClaimOutbox takes up to limit due rows, oldest first, and makes them due again after lease: a relay
 // that dies loses nothing, and two relays seldom deliver the same row (delivering twice is harmless).
 func (s *Store) ClaimOutbox(ctx context.Context, limit int, lease time.Duration) ([]OutboxRow, error) {
-	var rows []OutboxRow
-	err := s.transact(ctx, func(tx *gorm.DB) error {
-		rows = nil
-		now, err := s.now(tx)
-		if err != nil {
-			return err
-		}
-		err = tx.Clauses(skipLocked()).Where("state = ? AND due_at <= ?", OutboxDue, now).
-			Order("due_at").Limit(page(limit)).Find(&rows).Error
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		ids := make([]sale.OrderID, len(rows))
-		for i := range rows {
-			ids[i] = rows[i].OrderID
-			rows[i].Attempts++
-		}
-		return tx.Model(&OutboxRow{}).Where("order_id IN ?", ids).UpdateColumns(map[string]any{
-			"due_at": now.Add(lease), "attempts": gorm.Expr("attempts + 1"), "updated_at": now,
-		}).Error
-	})
-	if err != nil {
-		return nil, fmt.Errorf("store: claiming outbox rows: %w", err)
-	}
-	return rows, nil
+	rows, err := claim[OutboxRow](ctx, s, dueRows{key: "order_id", due: "due_at", state: OutboxDue}, limit, lease)
+	return rows, wrapf(err, "claiming outbox rows")
 }
 
-// skipLocked passes over rows that another transaction has claimed at this moment.
-func skipLocked() clause.Locking {
-	return clause.Locking{Strength: clause.LockingStrengthUpdate, Options: clause.LockingOptionsSkipLocked}
+func (r *OutboxRow) claimed(now time.Time) int64 {
+	r.Attempts++
+	r.UpdatedAt = now
+	return int64(r.OrderID)
 }
 
 // FinishOutbox notes the counter's final answer for rows. Repeating it is harmless.

@@ -55,27 +55,14 @@ func (s *Store) ParkMessages(ctx context.Context, after time.Duration, messages 
 
 // ClaimParked takes up to limit due messages, oldest first, and makes them due again after lease.
 func (s *Store) ClaimParked(ctx context.Context, limit int, lease time.Duration) ([]ParkedMessage, error) {
-	var rows []ParkedMessage
-	err := s.transact(ctx, func(tx *gorm.DB) error {
-		rows = nil
-		now, err := s.now(tx)
-		if err != nil {
-			return err
-		}
-		err = tx.Clauses(skipLocked()).Where("due_at <= ?", now).Order("due_at").Limit(page(limit)).Find(&rows).Error
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		ids := make([]int64, len(rows))
-		for i := range rows {
-			ids[i] = rows[i].ID
-			rows[i].Attempts++
-		}
-		return tx.Model(&ParkedMessage{}).Where("id IN ?", ids).UpdateColumns(map[string]any{
-			"due_at": now.Add(lease), "attempts": gorm.Expr("attempts + 1"), "updated_at": now,
-		}).Error
-	})
+	rows, err := claim[ParkedMessage](ctx, s, dueRows{key: "id", due: "due_at"}, limit, lease)
 	return rows, wrapf(err, "claiming parked messages")
+}
+
+func (m *ParkedMessage) claimed(now time.Time) int64 {
+	m.Attempts++
+	m.UpdatedAt = now
+	return m.ID
 }
 
 // RetryParked makes messages due after a pause, with why they still cannot be decided.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -112,13 +114,29 @@ func beginPayment(tx *gorm.DB, order *Order, terms PaymentTerms, now time.Time) 
 	}
 	check := now.Add(terms.AskAfter)
 	p := Payment{
-		OrderID: order.ID, Provider: terms.Provider, Reference: fmt.Sprintf("%s-%d", order.ID, len(all)+1), State: PaymentOpen,
+		OrderID: order.ID, Provider: terms.Provider, Reference: nextReference(order.ID, all), State: PaymentOpen,
 		AmountMinor: order.AmountMinor, Currency: order.Currency, ExpiresAt: millis(expires), CheckAt: &check, CreatedAt: now, UpdatedAt: now,
 	}
 	if err := tx.Create(&p).Error; err != nil {
 		return Payment{}, fmt.Errorf("inserting a payment: %w", err)
 	}
 	return p, nil
+}
+
+// PaymentReference names the n-th attempt to pay an order, n from 1. It is what is left to ask a provider by
+// when the ledger has lost a payment.
+func PaymentReference(id sale.OrderID, n int) string { return fmt.Sprintf("%s-%d", id, n) }
+
+// nextReference is the first that no earlier payment of the order may have had: some may have been lost.
+func nextReference(id sale.OrderID, all []Payment) string {
+	next := len(all) + 1
+	for _, p := range all {
+		_, number, _ := strings.Cut(p.Reference, "-")
+		if n, err := strconv.Atoi(number); err == nil {
+			next = max(next, n+1)
+		}
+	}
+	return PaymentReference(id, next)
 }
 
 // payNothing pays an order that costs nothing.
@@ -235,29 +253,17 @@ func whyRefund(o *Order, p *Payment, money Money) string {
 }
 
 // ClaimPayments takes up to limit payments that the provider is to be asked about, those due longest
-// first, and makes them due again after lease, as ClaimOutbox does.
+// first, and makes them due again after lease, as ClaimOutbox does. UpdatedAt tells when they were
+// claimed, by the database's clock.
 func (s *Store) ClaimPayments(ctx context.Context, limit int, lease time.Duration) ([]Payment, error) {
-	var rows []Payment
-	err := s.transact(ctx, func(tx *gorm.DB) error {
-		rows = nil
-		now, err := s.now(tx)
-		if err != nil {
-			return err
-		}
-		err = tx.Clauses(skipLocked()).Where("check_at <= ?", now).Order("check_at").Limit(page(limit)).Find(&rows).Error
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		ids := make([]int64, len(rows))
-		for i := range rows {
-			ids[i] = rows[i].ID
-			rows[i].Attempts++
-		}
-		return tx.Model(&Payment{}).Where("id IN ? AND check_at IS NOT NULL", ids).UpdateColumns(map[string]any{
-			"check_at": now.Add(lease), "attempts": gorm.Expr("attempts + 1"), "updated_at": now,
-		}).Error
-	})
+	rows, err := claim[Payment](ctx, s, dueRows{key: "id", due: "check_at"}, limit, lease)
 	return rows, wrapf(err, "claiming payments")
+}
+
+func (p *Payment) claimed(now time.Time) int64 {
+	p.Attempts++
+	p.UpdatedAt = now
+	return p.ID
 }
 
 // ClosePayment notes that a payment was not paid and cannot be any more. Should money come all the

@@ -194,7 +194,11 @@ func exercisePayments(t *testing.T, s *Store) {
 		_, err = s.ReceivePayment(ctx, "bank", reference, Money{AmountMinor: 1, Currency: "CNY", At: time.Now()})
 		must(err)
 	}
+	_, err = s.AdoptPayments(ctx, Payment{OrderID: 4, Provider: "bank", Reference: "4-1", AmountMinor: 1, Currency: "CNY"})
+	must(err)
 	_, err = s.PaymentsOfOrder(ctx, 4)
+	must(err)
+	_, err = s.RefundsOf(ctx, 1, 2)
 	must(err)
 	_, err = s.ClaimRefunds(ctx, 10, time.Hour)
 	must(err)

@@ -53,28 +53,14 @@ func addRefund(tx *gorm.DB, p *Payment, money Money, reason string, now time.Tim
 // ClaimRefunds takes up to limit due rows, oldest first, and makes them due again after lease, as
 // ClaimOutbox does. Asking the provider twice for one refund must be harmless.
 func (s *Store) ClaimRefunds(ctx context.Context, limit int, lease time.Duration) ([]Refund, error) {
-	var rows []Refund
-	err := s.transact(ctx, func(tx *gorm.DB) error {
-		rows = nil
-		now, err := s.now(tx)
-		if err != nil {
-			return err
-		}
-		err = tx.Clauses(skipLocked()).Where("state = ? AND due_at <= ?", RefundDue, now).
-			Order("due_at").Limit(page(limit)).Find(&rows).Error
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		ids := make([]int64, len(rows))
-		for i := range rows {
-			ids[i] = rows[i].ID
-			rows[i].Attempts++
-		}
-		return tx.Model(&Refund{}).Where("id IN ?", ids).UpdateColumns(map[string]any{
-			"due_at": now.Add(lease), "attempts": gorm.Expr("attempts + 1"), "updated_at": now,
-		}).Error
-	})
+	rows, err := claim[Refund](ctx, s, dueRows{key: "id", due: "due_at", state: RefundDue}, limit, lease)
 	return rows, wrapf(err, "claiming refunds")
+}
+
+func (r *Refund) claimed(now time.Time) int64 {
+	r.Attempts++
+	r.UpdatedAt = now
+	return r.ID
 }
 
 // SettleRefund notes the provider's answer: the row's state is RefundDone, RefundParked, or RefundDue
@@ -90,6 +76,16 @@ func (s *Store) SettleRefund(ctx context.Context, id int64, state, answer string
 		}).Error
 	})
 	return wrapf(err, "settling a refund")
+}
+
+// RefundsOf lists the refunds of payments; at most one of each, and of at most MaxPage payments.
+func (s *Store) RefundsOf(ctx context.Context, payments ...int64) ([]Refund, error) {
+	var rows []Refund
+	if len(payments) == 0 {
+		return nil, nil
+	}
+	err := s.read.WithContext(ctx).Where("payment_id IN ?", payments[:min(len(payments), MaxPage)]).Find(&rows).Error
+	return rows, wrapf(err, "listing refunds of payments")
 }
 
 // ListRefunds lists refunds in a state, or in any when it is empty, ascending by id beyond after; at

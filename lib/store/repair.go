@@ -71,6 +71,36 @@ func (s *Store) ReopenOutbox(ctx context.Context, ids ...sale.OrderID) (reopened
 	return reopened, wrapf(err, "reopening outbox rows")
 }
 
+// AdoptPayments writes payments (OrderID, Provider, Reference, AmountMinor, Currency) that a provider has and
+// the ledger lost, as open and to be asked about at once: until the provider has told their end, which is
+// taken as of any other payment, no deadline cancels their orders. Of at most MaxPage; those that the ledger
+// has are left alone. It reports how many were written.
+func (s *Store) AdoptPayments(ctx context.Context, payments ...Payment) (adopted int64, err error) {
+	if len(payments) == 0 {
+		return 0, nil
+	}
+	if len(payments) > MaxPage {
+		return 0, fmt.Errorf("store: %d payments at once, at most %d are allowed", len(payments), MaxPage)
+	}
+	err = s.transact(ctx, func(tx *gorm.DB) error {
+		now, err := s.now(tx)
+		if err != nil {
+			return err
+		}
+		rows := make([]Payment, len(payments))
+		for i, p := range payments {
+			rows[i] = Payment{
+				OrderID: p.OrderID, Provider: p.Provider, Reference: p.Reference, State: PaymentOpen, AmountMinor: p.AmountMinor, Currency: p.Currency,
+				Answer: "lost by the ledger, found at the provider", ExpiresAt: now, CheckAt: &now, CreatedAt: now, UpdatedAt: now,
+			}
+		}
+		result := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows)
+		adopted = result.RowsAffected
+		return result.Error
+	})
+	return adopted, wrapf(err, "adopting payments")
+}
+
 // Adoption is what the counter has of a sale whose later changes the ledger lost.
 type Adoption struct {
 	Revision int64

@@ -59,7 +59,11 @@ type sandboxBehaviour struct {
 
 func (sandboxBehaviour) TableName() string { return "sandbox_behaviour" }
 
+// ErrExpired is a payment that came to the sandbox too late to be begun.
+var ErrExpired = errors.New("the payment has expired")
+
 // AddSandboxPayment writes a payment into the sandbox's books, or gives the one with this reference.
+// ErrExpired: there is none, and its time is over by the database's clock.
 func (s *Store) AddSandboxPayment(ctx context.Context, p SandboxPayment) (SandboxPayment, error) {
 	var row SandboxPayment
 	err := s.transact(ctx, func(tx *gorm.DB) error {
@@ -67,7 +71,14 @@ func (s *Store) AddSandboxPayment(ctx context.Context, p SandboxPayment) (Sandbo
 		if err != nil {
 			return err
 		}
+		row, err = first[SandboxPayment](tx.Where("reference = ?", p.Reference), "sandbox payment")
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
 		p.State, p.CreatedAt, p.ExpiresAt = SandboxOpen, now, millis(p.ExpiresAt)
+		if !p.ExpiresAt.After(now) {
+			return ErrExpired
+		}
 		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&p).Error; err != nil {
 			return err
 		}
@@ -162,27 +173,13 @@ func addCallbacks(tx *gorm.DB, rows []SandboxCallback) error {
 
 // ClaimSandboxCallbacks takes up to limit due callbacks and makes them due again after lease.
 func (s *Store) ClaimSandboxCallbacks(ctx context.Context, limit int, lease time.Duration) ([]SandboxCallback, error) {
-	var rows []SandboxCallback
-	err := s.transact(ctx, func(tx *gorm.DB) error {
-		rows = nil
-		now, err := s.now(tx)
-		if err != nil {
-			return err
-		}
-		err = tx.Clauses(skipLocked()).Where("due_at <= ?", now).Order("due_at, id").Limit(page(limit)).Find(&rows).Error
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		ids := make([]int64, len(rows))
-		for i := range rows {
-			ids[i] = rows[i].ID
-			rows[i].Attempts++
-		}
-		return tx.Model(&SandboxCallback{}).Where("id IN ?", ids).UpdateColumns(map[string]any{
-			"due_at": now.Add(lease), "attempts": gorm.Expr("attempts + 1"),
-		}).Error
-	})
+	rows, err := claim[SandboxCallback](ctx, s, dueRows{key: "id", due: "due_at", bare: true}, limit, lease)
 	return rows, wrapf(err, "claiming sandbox callbacks")
+}
+
+func (c *SandboxCallback) claimed(time.Time) int64 {
+	c.Attempts++
+	return c.ID
 }
 
 // RetrySandboxCallback makes a callback due after a pause; FinishSandboxCallback forgets it.

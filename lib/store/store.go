@@ -239,10 +239,8 @@ func page(limit int) int {
 	return limit
 }
 
-// clip cuts text to at most n bytes, at a character's boundary.
+// clip cuts text to at most n bytes, at a character's boundary, and leaves out what is no text: it may come
+// from a broker, a provider or a database.
 func clip(text string, n int) string {
-	if len(text) <= n {
-		return text
-	}
-	return strings.ToValidUTF8(text[:n], "")
+	return strings.ToValidUTF8(text[:min(len(text), n)], "")
 }

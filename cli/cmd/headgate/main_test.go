@@ -181,8 +181,10 @@ func TestUsage(t *testing.T) {
 	command("sale", "stock", "s", "many").want(t, 2, "whole number")
 	command("sale", "create", "s", "--stock", "1", "--opens", "tomorrow").want(t, 2, "--opens", "RFC 3339")
 	command("sale", "create", "s", "--stock", "1", "--release", "10m").want(t, 2, "--release", "AT:UNITS")
-	command("audit", "--wat").want(t, 2, "--wat")
-	command("audit", "--yes").want(t, 2, "belongs to --repair")
+	command("audit", "--wat").want(t, 3, "--wat") // 1 and 2 are verdicts
+	command("audit", "--yes").want(t, 3, "belongs to --repair")
+	command("audit", "--payments").want(t, 3, "belongs to --repair")
+	command("audit", "1").want(t, 3, "1")
 	command("check").want(t, 2, "at least one")
 	command("ring", "--members", "a,b", "--key", "u1").want(t, 0, "MEMBER", "u1")
 	command("ring", "--members", "a,a").want(t, 2, "members")

@@ -68,11 +68,15 @@ func New(cfg payment.SandboxConfig, books Books) (*Sandbox, error) {
 // Name is sandbox.
 func (s *Sandbox) Name() string { return payment.Sandbox }
 
-// Begin writes the payment into the books. The page's address is its own proof: it is signed.
+// Begin writes the payment into the books, unless it is new and has expired. The page's address is its
+// own proof: it is signed.
 func (s *Sandbox) Begin(ctx context.Context, r payment.Request) (string, error) {
 	row, err := s.books.AddSandboxPayment(ctx, store.SandboxPayment{
 		Reference: r.Reference, OrderID: r.Order, AmountMinor: r.AmountMinor, Currency: r.Currency, ExpiresAt: r.ExpiresAt,
 	})
+	if errors.Is(err, store.ErrExpired) {
+		return "", fmt.Errorf("payment %s has expired before it was begun: %w", r.Reference, payment.ErrRefused)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -116,8 +120,7 @@ func (s *Sandbox) Verify(header http.Header, body []byte) (payment.Notice, error
 	return n, nil
 }
 
-// Query reads the books. A payment that was never begun is unknown, not closed: its Begin may be on
-// its way.
+// Query reads the books.
 func (s *Sandbox) Query(ctx context.Context, reference string) (payment.Notice, error) {
 	b, err := s.Behaviour(ctx)
 	if err != nil {
@@ -127,6 +130,9 @@ func (s *Sandbox) Query(ctx context.Context, reference string) (payment.Notice, 
 		return payment.Notice{}, errSilent
 	}
 	row, err := s.books.SandboxPayment(ctx, reference)
+	if errors.Is(err, store.ErrNotFound) {
+		return payment.Notice{}, fmt.Errorf("payment %s: %w", reference, payment.ErrUnknownReference)
+	}
 	if err != nil {
 		return payment.Notice{}, err
 	}

@@ -82,9 +82,36 @@ func TestBegin(t *testing.T) {
 	if err != nil || n.State != payment.Open {
 		t.Fatalf("%+v, %v", n, err)
 	}
-	if _, err := box.Query(t.Context(), "unheard of"); err == nil {
-		t.Fatal("a payment that was never begun has a state")
+	if _, err := box.Query(t.Context(), "unheard of"); !errors.Is(err, payment.ErrUnknownReference) {
+		t.Fatalf("asked about a payment that was never begun: %v", err)
 	}
+}
+
+// TestBeginTooLate: a payment that is new once it has expired is refused, so that one which is unknown
+// then stays unknown. One that was begun in time keeps its page.
+func TestBeginTooLate(t *testing.T) {
+	box := open(t, storetest.SQLite(t), "a")
+	if _, err := box.Begin(t.Context(), request("7-1", -time.Millisecond)); !errors.Is(err, payment.ErrRefused) {
+		t.Fatalf("beginning an expired payment: %v", err)
+	}
+	if _, err := box.Query(t.Context(), "7-1"); !errors.Is(err, payment.ErrUnknownReference) {
+		t.Fatalf("asked about a payment that was refused: %v", err)
+	}
+	reference, _ := beginExpired(t, box)
+	if again, _ := begin(t, box, request(reference, -time.Hour)); again != reference {
+		t.Fatalf("the page of %s is that of %s", reference, again)
+	}
+}
+
+// beginExpired begins a payment and waits until it has expired.
+func beginExpired(t testing.TB, box *sandbox.Sandbox) (reference, proof string) {
+	t.Helper()
+	reference, proof = begin(t, box, request("7-2", 300*time.Millisecond))
+	servicetest.Eventually(t, 10*time.Second, "the payment expires", func() bool {
+		n, err := box.Query(t.Context(), reference)
+		return err == nil && n.State == payment.Closed
+	})
+	return reference, proof
 }
 
 func TestPayAndRefund(t *testing.T) {
@@ -118,7 +145,7 @@ func TestPayAndRefund(t *testing.T) {
 func TestExpired(t *testing.T) {
 	box := open(t, storetest.SQLite(t), "a")
 	ctx := t.Context()
-	reference, proof := begin(t, box, request("7-1", -time.Second))
+	reference, proof := beginExpired(t, box)
 	if _, err := box.Pay(ctx, reference, proof); !errors.Is(err, sandbox.ErrClosed) {
 		t.Fatalf("paying an expired payment: %v", err)
 	}

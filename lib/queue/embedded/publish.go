@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -84,17 +85,23 @@ type publisher struct {
 	conn     *sql.Conn
 	insert   *sql.Stmt
 	count    *sql.Stmt
-	room     map[string]*room
+	room     map[place]*room
 }
 
-// room is how many messages a topic still takes, before they have to be counted anew.
+// place is where messages of a topic wait: ready, or for their time. Each has a bound of its own.
+type place struct {
+	topic   string
+	delayed bool
+}
+
+// room is how many messages a place still takes, before they have to be counted anew.
 type room struct {
 	left      int
 	countedAt time.Time
 }
 
 func newPublisher(ctx context.Context, q *Queue) (*publisher, error) {
-	p := &publisher{q: q, requests: make(chan *request, maxWaiting), ended: make(chan struct{}), room: map[string]*room{}}
+	p := &publisher{q: q, requests: make(chan *request, maxWaiting), ended: make(chan struct{}), room: map[place]*room{}}
 	var err error
 	if p.conn, err = prepare(ctx, q.db, "FULL"); err != nil {
 		return nil, err
@@ -102,7 +109,7 @@ func newPublisher(ctx context.Context, q *Queue) (*publisher, error) {
 	if p.insert, err = p.conn.PrepareContext(ctx, `INSERT INTO message (topic, visible_at, published_at, id, body) VALUES (?, ?, ?, ?, ?)`); err != nil {
 		return nil, errors.Join(err, p.conn.Close())
 	}
-	p.count, err = p.conn.PrepareContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM message WHERE topic = ? AND visible_at BETWEEN 0 AND ? LIMIT ?)`)
+	p.count, err = p.conn.PrepareContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM message WHERE topic = ? AND visible_at BETWEEN ? AND ? LIMIT ?)`)
 	if err != nil {
 		return nil, errors.Join(err, p.conn.Close())
 	}
@@ -209,9 +216,12 @@ func (p *publisher) insertAll(r *request, now int64) error {
 		visibleAt := int64(0)
 		if m.Delay > 0 {
 			visibleAt = now + (m.Delay + time.Millisecond - 1).Milliseconds()
-		} else if ok, err := p.take(r.topic, now); err != nil {
+		}
+		ok, err := p.take(place{r.topic, m.Delay > 0}, now)
+		if err != nil {
 			return err
-		} else if !ok {
+		}
+		if !ok {
 			r.outcomes[i] = queue.Outcome{Fate: queue.Refused, Err: queue.ErrFull}
 			continue
 		}
@@ -226,29 +236,33 @@ func (p *publisher) insertAll(r *request, now int64) error {
 	return nil
 }
 
-// take says whether a topic has room for one more ready message. Counting is too dear for every
-// message, so a count grants the room that it finds: all of it when little is left, else half, since
-// other handles publish too.
-func (p *publisher) take(topic string, now int64) (bool, error) {
+// take says whether a place has room for one more message. Counting is too dear for every message, so a
+// count grants the room that it finds: all of it when little is left, else half, since other handles
+// publish too.
+func (p *publisher) take(at place, now int64) (bool, error) {
 	limit := p.q.config.MaxReady
 	if limit == 0 {
 		return true, nil
 	}
-	r := p.room[topic]
+	r := p.room[at]
 	if r == nil {
 		r = &room{}
-		p.room[topic] = r
+		p.room[at] = r
 	}
 	if r.left == 0 {
 		const fine, recount = 4096, 50 * time.Millisecond
 		if time.Since(r.countedAt) < recount && limit > fine {
 			return false, nil // was full a moment ago
 		}
-		var ready int
-		if err := p.count.QueryRowContext(context.Background(), topic, now, limit).Scan(&ready); err != nil {
+		from, to := int64(0), now
+		if at.delayed {
+			from, to = now+1, math.MaxInt64
+		}
+		var there int
+		if err := p.count.QueryRowContext(context.Background(), at.topic, from, to, limit).Scan(&there); err != nil {
 			return false, err
 		}
-		r.left, r.countedAt = limit-ready, time.Now()
+		r.left, r.countedAt = limit-there, time.Now()
 		if r.left > fine {
 			r.left /= 2
 		}

@@ -47,6 +47,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"close while publishing", testCloseWhilePublishing},
 		{"cancel", testCancel},
 		{"full", testFull},
+		{"full of delayed", testFullOfDelayed},
 		{"options", testOptions},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, fresh(t)) })

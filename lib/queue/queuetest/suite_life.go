@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"headgate.example/lib/queue"
 )
@@ -216,4 +217,29 @@ func testFull(t *testing.T, open Opener) {
 	}
 	checkFates(t, q, fates)
 	publish(t, q, message("room again"))
+}
+
+// testFullOfDelayed: what waits for its time is bounded, too, and apart from what is ready.
+func testFullOfDelayed(t *testing.T, open Opener) {
+	q := open(t, func(c *queue.Config) { c.MaxReady = 10 })
+	publish(t, q, message("ready"))
+	taken := 0
+	for ; taken < 500; taken++ {
+		m := message("later%d", taken)
+		m.Delay = time.Hour
+		o := q.Publish(patient(t), topic, []queue.Message{m})[0]
+		if o.Fate == queue.Refused && (errors.Is(o.Err, queue.ErrFull) || errors.Is(o.Err, queue.ErrRefused)) {
+			break
+		}
+		if o.Fate != queue.Confirmed {
+			t.Fatalf("message %d: fate %s (%v)", taken, o.Fate, o.Err)
+		}
+	}
+	if taken < 10 || taken == 500 {
+		t.Fatalf("%d delayed messages fit into room for 10", taken)
+	}
+	publish(t, q, message("ready, too"))
+	if d, err := q.Depth(t.Context(), topic); err != nil || d.Delayed != taken {
+		t.Fatalf("%+v, %v; want %d delayed", d, err, taken)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -303,13 +304,34 @@ func TestQueueDeleted(t *testing.T) {
 	collect(t, subscribe(t, q, queue.SubscribeOptions{}), func(seen map[string]bool) bool { return seen["after"] })
 }
 
-// TestOtherSettings: a queue that exists with other settings is an error that names the fix.
-func TestOtherSettings(t *testing.T) {
+// TestOtherBounds: a queue that exists with other bounds is used as it is, so that a changed config does
+// not stop a shop.
+func TestOtherBounds(t *testing.T) {
 	cfg := settings(t, broker(t))
-	confirmed(t, open(t, cfg), letter("m"))
-	cfg.MaxReady = 5
+	confirmed(t, open(t, cfg), letter("first"))
+	cfg.MaxReady, cfg.DeliveryLimit = 5, 50
+	q := open(t, cfg)
+	confirmed(t, q, letter("second"))
+	collect(t, subscribe(t, q, queue.SubscribeOptions{}), func(seen map[string]bool) bool { return seen["first"] && seen["second"] })
+}
+
+// TestForeignQueue: a queue of our name that does not keep what we promise is an error that names the fix.
+func TestForeignQueue(t *testing.T) {
+	cfg := settings(t, broker(t))
+	conn, err := amqp.Dial(broker(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // a test's end
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.QueueDeclare(cfg.Prefix+"."+topic, true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
 	o := open(t, cfg).Publish(t.Context(), topic, []queue.Message{letter("m")})[0]
-	if o.Fate != queue.Refused || !errors.Is(o.Err, queue.ErrRefused) {
+	if o.Fate != queue.Refused || !errors.Is(o.Err, queue.ErrRefused) || !strings.Contains(o.Err.Error(), "none of ours") {
 		t.Fatalf("fate %s (%v), want refused", o.Fate, o.Err)
 	}
 }

@@ -14,18 +14,28 @@ import (
 )
 
 const (
-	dialWithin  = 5 * time.Second        // connecting and the handshake
-	writeWithin = 10 * time.Second       // one write to the socket; beyond it the connection is given up
-	closeWithin = 2 * time.Second        // the farewell
-	heartbeat   = 5 * time.Second        // a silent broker is noticed after two or three
-	firstPause  = 100 * time.Millisecond // before the second attempt to connect
-	longestWait = 5 * time.Second        // between attempts
-	livedLong   = 2 * time.Second        // a connection that lived so long starts the pauses anew
+	dialWithin  = 5 * time.Second  // connecting and the handshake
+	writeWithin = 10 * time.Second // one write to the socket; beyond it the connection is given up
+	closeWithin = 2 * time.Second  // the farewell
+	// answerWithin bounds the requests that open or declare something: a broker that waits for a queue's
+	// leader may answer none, and keep the connection alive all the same.
+	answerWithin = 30 * time.Second
+	heartbeat    = 5 * time.Second        // a silent broker is noticed after two or three
+	firstPause   = 100 * time.Millisecond // before the second attempt to connect
+	longestWait  = 5 * time.Second        // between attempts
+	livedLong    = 2 * time.Second        // a connection that lived so long starts the pauses anew
 )
+
+// connection is the client's, with its socket: the client's requests know no context, and its farewell
+// waits for an answer as long as heartbeats come.
+type connection struct {
+	*amqp.Connection
+	socket net.Conn
+}
 
 // dial connects to one of the brokers that an address names, tried in random order, so that many clients
 // spread over a cluster; name shows in the broker's list of connections. The end of ctx breaks it off.
-func dial(ctx context.Context, address, name string) (*amqp.Connection, error) {
+func dial(ctx context.Context, address, name string) (*connection, error) {
 	brokers, err := queue.Brokers(address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
@@ -42,11 +52,12 @@ func dial(ctx context.Context, address, name string) (*amqp.Connection, error) {
 	return nil, fmt.Errorf("%w: %w", queue.ErrDisconnected, errors.Join(errs...))
 }
 
-func dialOne(ctx context.Context, address, name string) (*amqp.Connection, error) {
+func dialOne(ctx context.Context, address, name string) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
 	var release func() bool
 	var gathered *gathering
+	var socket net.Conn
 	conn, err := amqp.DialConfig(address, amqp.Config{
 		Heartbeat:  heartbeat,
 		Locale:     "en_US",
@@ -57,6 +68,7 @@ func dialOne(ctx context.Context, address, name string) (*amqp.Connection, error
 			if err != nil {
 				return nil, err
 			}
+			socket = raw
 			release = context.AfterFunc(ctx, func() { _ = raw.Close() })
 			gathered = gather(raw)
 			return gathered, nil
@@ -72,12 +84,23 @@ func dialOne(ctx context.Context, address, name string) (*amqp.Connection, error
 		}
 		return nil, err
 	}
-	return conn, nil
+	return &connection{conn, socket}, nil
 }
 
-// hangUp closes a connection politely if the broker still listens.
-func hangUp(conn *amqp.Connection) {
-	_ = conn.CloseDeadline(time.Now().Add(closeWithin)) // it may be gone already
+// during makes requests, which fail when ctx ends, or answerWithin has passed: the connection is cut.
+func (c *connection) during(ctx context.Context, requests func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = c.socket.Close() })
+	defer stop()
+	return requests()
+}
+
+// hangUp closes a connection politely if the broker still listens, and by force if it does not answer.
+func (c *connection) hangUp() {
+	force := time.AfterFunc(closeWithin, func() { _ = c.socket.Close() })
+	defer force.Stop()
+	_ = c.CloseDeadline(time.Now().Add(closeWithin)) // it may be gone already
 }
 
 // pauses grows the wait between attempts, with jitter so that many clients do not come back at once.

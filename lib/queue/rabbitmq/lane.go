@@ -147,7 +147,7 @@ func (l *lane) writeOne(r *request, i int) bool {
 	if err := l.ch.Publish(letter.exchange, letter.key, true, false, letter.content); err != nil {
 		// Part of it may have been sent. Tags are out of step now: the lane is of no more use.
 		r.settle(i, queue.Outcome{Err: fmt.Errorf("%w: while writing: %w", queue.ErrDisconnected, err)})
-		l.p.done.Go(func() { hangUp(l.top.conn) }) // wakes the manager
+		l.p.done.Go(func() { l.top.conn.hangUp() }) // wakes the manager
 		return false
 	}
 	return true

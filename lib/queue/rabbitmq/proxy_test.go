@@ -1,6 +1,7 @@
 package rabbitmq_test
 
 import (
+	"bytes"
 	"net"
 	"net/url"
 	"sync"
@@ -20,6 +21,8 @@ type proxy struct {
 	conns    map[net.Conn]bool
 	refusing bool
 	withheld map[direction]bool
+	mutedBy  []byte // from this request on the broker says nothing any more but that it lives
+	muted    bool
 }
 
 type direction int
@@ -92,6 +95,12 @@ func (p *proxy) pipe(d direction, to, from net.Conn) {
 	for {
 		n, err := from.Read(buffer)
 		p.mu.Lock()
+		if d == toBroker && p.mutedBy != nil && bytes.Contains(buffer[:n], p.mutedBy) {
+			p.muted = true
+		}
+		if d == toClient && p.muted {
+			n = copy(buffer, "\x08\x00\x00\x00\x00\x00\x00\xce") // a heartbeat
+		}
 		for p.withheld[d] && p.conns[to] {
 			p.changed.Wait()
 		}
@@ -134,9 +143,24 @@ func (p *proxy) withhold(d direction) {
 	p.withheld[d] = true
 }
 
+// mute lets the broker fall silent from a request on, but for its heartbeats. A request is known by its
+// class and method.
+func (p *proxy) mute(class, method byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mutedBy = []byte{0, class, 0, method}
+}
+
+func (p *proxy) isMuted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.muted
+}
+
 func (p *proxy) heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.mutedBy, p.muted = nil, false
 	p.refusing = false
 	clear(p.withheld)
 	p.changed.Broadcast()

@@ -171,19 +171,21 @@ func (p *publisher) session(ctx context.Context) (err error) {
 		return err
 	}
 	blocking := conn.NotifyBlocked(make(chan amqp.Blocking, 8)) // closed with the connection
-	top := newTopology(p.config, conn)
+	top := newTopology(p.config, conn, p.log)
 	lost := make(chan error, p.config.Channels)
 	lanes := make([]*lane, 0, p.config.Channels)
 	var running sync.WaitGroup
-	for range p.config.Channels {
-		l, laneErr := openLane(p, top)
-		if laneErr != nil {
-			err = laneErr
-			break
+	err = conn.during(ctx, func() error {
+		for range p.config.Channels {
+			l, err := openLane(p, top)
+			if err != nil {
+				return err
+			}
+			lanes = append(lanes, l)
+			running.Go(func() { lost <- l.confirm() })
 		}
-		lanes = append(lanes, l)
-		running.Go(func() { lost <- l.confirm() })
-	}
+		return nil
+	})
 	if err == nil {
 		p.setUp(top)
 		for _, l := range lanes {
@@ -199,7 +201,7 @@ func (p *publisher) session(ctx context.Context) (err error) {
 		}
 	}
 	p.setDown(err)
-	hangUp(conn)
+	conn.hangUp()
 	running.Wait()
 	return err
 }

@@ -15,7 +15,7 @@ import (
 // session is one connection of a subscription. Its deliveries are void when it ends.
 type session struct {
 	number     int64
-	conn       *amqp.Connection
+	conn       *connection
 	ch         *amqp.Channel
 	deliveries <-chan amqp.Delivery
 	closed     chan *amqp.Error
@@ -37,15 +37,19 @@ func (s *subscription) open() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	session, err := s.consume(conn)
+	var session *session
+	err = conn.during(s.ctx, func() (err error) {
+		session, err = s.consume(conn)
+		return err
+	})
 	if err != nil {
-		hangUp(conn)
+		conn.hangUp()
 		return nil, err
 	}
 	return session, nil
 }
 
-func (s *subscription) consume(conn *amqp.Connection) (*session, error) {
+func (s *subscription) consume(conn *connection) (*session, error) {
 	live, dead := queue.LiveTopic(s.topic)
 	name := s.q.names.queue(s.topic)
 	if dead {
@@ -53,7 +57,7 @@ func (s *subscription) consume(conn *amqp.Connection) (*session, error) {
 	} else {
 		live = s.topic
 	}
-	if err := newTopology(s.q.config, conn).ensure(live, 0); err != nil {
+	if err := newTopology(s.q.config, conn, s.q.log).ensure(live, 0); err != nil {
 		return nil, err
 	}
 	ch, err := conn.Channel()
@@ -76,7 +80,7 @@ func (s *subscription) consume(conn *amqp.Connection) (*session, error) {
 
 // close ends the session; the broker takes back what is not settled.
 func (s *session) close() {
-	hangUp(s.conn)
+	s.conn.hangUp()
 	for range s.deliveries { // the client's goroutine ends when this is empty
 	}
 }

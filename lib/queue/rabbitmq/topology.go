@@ -1,8 +1,10 @@
 package rabbitmq
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -31,7 +33,8 @@ type topology struct {
 	names         names
 	maxReady      int
 	deliveryLimit int
-	conn          *amqp.Connection
+	conn          *connection
+	log           *slog.Logger
 
 	declaring sync.Mutex // held across the broker's answers: one declaration at a time
 
@@ -39,10 +42,10 @@ type topology struct {
 	declared map[string]time.Time
 }
 
-func newTopology(cfg queue.Config, conn *amqp.Connection) *topology {
+func newTopology(cfg queue.Config, conn *connection, log *slog.Logger) *topology {
 	return &topology{
 		names: names{cfg.Prefix}, maxReady: cfg.MaxReady, deliveryLimit: cfg.DeliveryLimit,
-		conn: conn, declared: map[string]time.Time{},
+		conn: conn, log: log, declared: map[string]time.Time{},
 	}
 }
 
@@ -65,24 +68,21 @@ func (t *topology) ensure(topic string, delay time.Duration) error {
 	if t.knows(key) { // somebody else declared it meanwhile
 		return nil
 	}
-	ch, err := t.conn.Channel()
-	if err != nil {
-		return fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
-	}
-	defer ch.Close() //nolint:errcheck // a failed declaration has closed it already
-	if !t.knows(live) {
-		if err := t.declareTopic(ch, live); err != nil {
-			return explain(err)
+	return t.conn.during(context.Background(), func() error {
+		if !t.knows(live) {
+			if err := t.declareTopic(live); err != nil {
+				return explain(err)
+			}
+			t.note(live, queue.DeadTopic(live))
 		}
-		t.note(live, queue.DeadTopic(live))
-	}
-	if delay > 0 {
-		if err := t.declareDelay(ch, topic, delay); err != nil {
-			return explain(err)
+		if delay > 0 {
+			if err := t.declareDelay(topic, delay); err != nil {
+				return explain(err)
+			}
+			t.note(key)
 		}
-		t.note(key)
-	}
-	return nil
+		return nil
+	})
 }
 
 func (t *topology) knows(key string) bool {
@@ -102,33 +102,35 @@ func (t *topology) note(keys ...string) {
 	}
 }
 
-func (t *topology) declareTopic(ch *amqp.Channel, topic string) error {
-	for _, exchange := range []string{t.names.exchange(), t.names.deadExchange()} {
-		if err := ch.ExchangeDeclare(exchange, amqp.ExchangeDirect, true, false, false, false, nil); err != nil {
-			return err
+func (t *topology) declareTopic(topic string) error {
+	err := t.onChannel(func(ch *amqp.Channel) error {
+		for _, exchange := range []string{t.names.exchange(), t.names.deadExchange()} {
+			if err := ch.ExchangeDeclare(exchange, amqp.ExchangeDirect, true, false, false, false, nil); err != nil {
+				return err
+			}
 		}
-	}
-	if err := declare(ch, t.names.dead(topic), t.names.deadExchange(), topic, amqp.Table{}); err != nil {
+		return nil
+	})
+	if err != nil {
 		return err
 	}
-	args := amqp.Table{
+	if err := t.declare(t.names.dead(topic), t.names.deadExchange(), topic, amqp.Table{}); err != nil {
+		return err
+	}
+	return t.declare(t.names.queue(topic), t.names.exchange(), topic, amqp.Table{
 		"x-dead-letter-exchange":    t.names.deadExchange(),
 		"x-dead-letter-routing-key": topic,
 		"x-dead-letter-strategy":    "at-least-once",
 		"x-delivery-limit":          t.deliveryLimit,
-	}
-	if t.maxReady > 0 {
-		args["x-max-length"] = t.maxReady
-	}
-	return declare(ch, t.names.queue(topic), t.names.exchange(), topic, args)
+	})
 }
 
-func (t *topology) declareDelay(ch *amqp.Channel, topic string, delay time.Duration) error {
+func (t *topology) declareDelay(topic string, delay time.Duration) error {
 	key, back, backKey := delayKey(topic, delay), t.names.exchange(), topic
 	if live, dead := queue.LiveTopic(topic); dead {
 		back, backKey = t.names.deadExchange(), live
 	}
-	return declare(ch, t.names.queue(key), t.names.exchange(), key, amqp.Table{
+	return t.declare(t.names.queue(key), t.names.exchange(), key, amqp.Table{
 		"x-message-ttl":             delay.Milliseconds(),
 		"x-dead-letter-exchange":    back,
 		"x-dead-letter-routing-key": backKey,
@@ -141,12 +143,11 @@ func (t *topology) count(topic, name string, delay time.Duration) (int, error) {
 	if err := t.ensure(topic, delay); err != nil {
 		return 0, err
 	}
-	ch, err := t.conn.Channel()
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
-	}
-	defer ch.Close() //nolint:errcheck // a failed declaration has closed it already
-	state, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
+	var state amqp.Queue
+	err := t.onChannel(func(ch *amqp.Channel) (err error) {
+		state, err = ch.QueueDeclarePassive(name, true, false, false, false, nil)
+		return err
+	})
 	var e *amqp.Error
 	if errors.As(err, &e) && e.Code == amqp.NotFound {
 		t.forget(topic) // deleted under us
@@ -158,14 +159,44 @@ func (t *topology) count(topic, name string, delay time.Duration) (int, error) {
 	return state.Messages, nil
 }
 
-// declare makes a quorum queue that rejects rather than drops, and binds it.
-func declare(ch *amqp.Channel, name, exchange, key string, args amqp.Table) error {
+// declare makes a bounded quorum queue that rejects rather than drops, and binds it. One that exists with
+// other bounds, which only its deletion could change, is used as it is.
+func (t *topology) declare(name, exchange, key string, args amqp.Table) error {
 	args["x-queue-type"] = "quorum"
 	args["x-overflow"] = "reject-publish"
-	if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
+	if t.maxReady > 0 {
+		args["x-max-length"] = t.maxReady
+	}
+	err := t.onChannel(func(ch *amqp.Channel) error {
+		_, err := ch.QueueDeclare(name, true, false, false, false, args)
+		return err
+	})
+	if otherBounds(err) {
+		t.log.Warn("queue: a queue exists with other bounds and keeps them: drain and delete it to change them", "queue", name, "broker", err)
+		err = nil
+	}
+	if err != nil {
 		return err
 	}
-	return ch.QueueBind(name, key, exchange, false, nil)
+	return t.onChannel(func(ch *amqp.Channel) error { return ch.QueueBind(name, key, exchange, false, nil) })
+}
+
+// otherBounds recognizes a queue that was declared with other bounds, and is like ours in all else that
+// the broker compared before.
+func otherBounds(err error) bool {
+	var e *amqp.Error
+	return errors.As(err, &e) && e.Code == amqp.PreconditionFailed &&
+		(strings.Contains(e.Reason, "inequivalent arg 'x-max-length'") || strings.Contains(e.Reason, "inequivalent arg 'x-delivery-limit'"))
+}
+
+// onChannel uses a channel of its own: an error of the broker closes it.
+func (t *topology) onChannel(use func(*amqp.Channel) error) error {
+	ch, err := t.conn.Channel()
+	if err != nil {
+		return fmt.Errorf("%w: %w", queue.ErrDisconnected, err)
+	}
+	defer ch.Close() //nolint:errcheck // a refused request has closed it already
+	return use(ch)
 }
 
 // explain adds the fix to the broker's word.
@@ -176,7 +207,7 @@ func explain(err error) error {
 	}
 	switch e.Code {
 	case amqp.PreconditionFailed:
-		return fmt.Errorf("%w: the queue exists with other settings (max_ready or delivery_limit was changed): set them back, or delete the empty queue: %w", queue.ErrRefused, err)
+		return fmt.Errorf("%w: a queue of this name exists that is none of ours: delete it, or choose another prefix: %w", queue.ErrRefused, err)
 	case amqp.AccessRefused:
 		return fmt.Errorf("%w: the broker's user may not declare the queues: %w", queue.ErrRefused, err)
 	}

@@ -142,7 +142,7 @@ func testDeadLetters(t *testing.T, s *store.Store) {
 	letter := store.DeadLetter{OrderID: a.Order, Topic: id, Body: body, Reason: strings.Repeat("é", 300)}
 	must(t, s.AddDeadLetter(ctx, letter))
 	must(t, s.AddDeadLetter(ctx, letter)) // a redelivery
-	letter.Body = []byte("another")
+	letter.Body, letter.Reason = []byte("another"), "not \xff text"
 	must(t, s.AddDeadLetter(ctx, letter))
 	wantError(t, s.AddDeadLetter(ctx, store.DeadLetter{Topic: id, Body: make([]byte, store.MaxBodyBytes+1)}), store.ErrBodyTooLarge)
 	all, err := s.ListDeadLetters(ctx, 0, 0)

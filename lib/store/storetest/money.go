@@ -14,21 +14,6 @@ import (
 func CheckMoney(t failer, s *store.Store, ids ...sale.OrderID) (came, back int64) {
 	t.Helper()
 	ctx := context.Background()
-	refunds := map[int64]store.Refund{}
-	var after int64
-	for {
-		rows, err := s.ListRefunds(ctx, "", after, store.MaxPage)
-		if err != nil {
-			t.Fatalf("%v", err)
-		}
-		for _, r := range rows {
-			refunds[r.PaymentID] = r
-			after = r.ID
-		}
-		if len(rows) < store.MaxPage {
-			break
-		}
-	}
 	for _, id := range ids {
 		order, err := s.OrderByID(ctx, id)
 		if err != nil {
@@ -38,6 +23,7 @@ func CheckMoney(t failer, s *store.Store, ids ...sale.OrderID) (came, back int64
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
+		refunds := refundsOf(t, s, payments)
 		paying := 0
 		for _, p := range payments {
 			refund, refunded := refunds[p.ID]
@@ -60,4 +46,25 @@ func CheckMoney(t failer, s *store.Store, ids ...sale.OrderID) (came, back int64
 		}
 	}
 	return came, back
+}
+
+// refundsOf gives the refunds of payments, by payment.
+func refundsOf(t failer, s *store.Store, payments []store.Payment) map[int64]store.Refund {
+	t.Helper()
+	ids := make([]int64, len(payments))
+	for i, p := range payments {
+		ids[i] = p.ID
+	}
+	rows, err := s.RefundsOf(context.Background(), ids...)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	refunds := map[int64]store.Refund{}
+	for _, r := range rows {
+		if _, twice := refunds[r.PaymentID]; twice {
+			t.Fatalf("payment %d has two refunds", r.PaymentID)
+		}
+		refunds[r.PaymentID] = r
+	}
+	return refunds
 }

@@ -119,6 +119,9 @@ func writeFiles(dir string, files map[string]string) error {
 
 // lookUp finds a program by the service's name, also where daemons live outside of a user's PATH.
 func lookUp(name string) (string, error) {
+	if name == JMeter {
+		return lookUpJMeter()
+	}
 	candidates := map[string][]string{
 		RabbitMQ: {"/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"}, // Debian's own in PATH insists on the system's user
 		MariaDB:  {"mariadbd", "/usr/sbin/mariadbd"},

@@ -149,6 +149,35 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// TestJMeterNeedsItsParts: the folder alone is not enough, neither without the HTTP sampler nor without a
+// Java that compiles.
+func TestJMeterNeedsItsParts(t *testing.T) {
+	home, path := t.TempDir(), t.TempDir()
+	t.Setenv("JMETER_HOME", home)
+	t.Setenv("PATH", path)
+	lacks := func(want string) {
+		t.Helper()
+		if found, err := lookUp(JMeter); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("found %q, error %v, want one that names %s", found, err, want)
+		}
+	}
+	put := func(file string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("#!/bin/sh\n"), 0o700)); err != nil { //nolint:gosec // must be executable
+			t.Fatal(err)
+		}
+	}
+	lacks("ApacheJMeter_http.jar")
+	put(filepath.Join(home, "lib/ext/ApacheJMeter_http.jar"))
+	lacks("java")
+	put(filepath.Join(path, "java"))
+	lacks("javac")
+	put(filepath.Join(path, "javac"))
+	if found, err := lookUp(JMeter); err != nil || found != home {
+		t.Errorf("found %q (%v), want %s", found, err, home)
+	}
+}
+
 // TestFailedStart: the error shows the end of the log, and nothing is left running.
 func TestFailedStart(t *testing.T) {
 	dir := t.TempDir()

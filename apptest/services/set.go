@@ -21,10 +21,11 @@ const (
 	Nginx    = "nginx"
 	Chromium = "chromium"
 	Wrk      = "wrk"
+	JMeter   = "jmeter"
 )
 
 // Names gives all of them.
-func Names() []string { return []string{RabbitMQ, MariaDB, Redis, Nginx, Chromium, Wrk} }
+func Names() []string { return []string{RabbitMQ, MariaDB, Redis, Nginx, Chromium, Wrk, JMeter} }
 
 // CheckNames refuses a name that is not one of Names.
 func CheckNames(names []string) error {
@@ -51,6 +52,7 @@ type Set struct {
 	Chromium string            // path of the browser
 	Nginx    string            // path of nginx
 	Wrk      string            // path of wrk, the load generator
+	JMeter   string            // folder of JMeter, the load generator
 	Missing  map[string]string // name: why it could not be had
 
 	dir string
@@ -93,7 +95,7 @@ func (s *Set) find(wanted []string) {
 	for _, p := range []struct {
 		name string
 		into *string
-	}{{Redis, &s.RedisCLI}, {Chromium, &s.Chromium}, {Nginx, &s.Nginx}, {Wrk, &s.Wrk}} {
+	}{{Redis, &s.RedisCLI}, {Chromium, &s.Chromium}, {Nginx, &s.Nginx}, {Wrk, &s.Wrk}, {JMeter, &s.JMeter}} {
 		if !slices.Contains(wanted, p.name) {
 			continue
 		}
@@ -161,6 +163,7 @@ func (s *Set) Env() []string {
 	add("HEADGATE_TEST_CHROMIUM", s.Chromium)
 	add("HEADGATE_TEST_NGINX", s.Nginx)
 	add("HEADGATE_TEST_WRK", s.Wrk)
+	add("HEADGATE_TEST_JMETER", s.JMeter)
 	return env
 }
 

@@ -40,6 +40,7 @@ func DefaultConfig() Config {
 		Consumer:    consumer.DefaultConfig(),
 	}
 	c.Service.Admin = "127.0.0.1:8180"
+	c.Service.Mode = service.Development // the one process; the layers' own modes are not used in it
 	return c
 }
 

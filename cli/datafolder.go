@@ -101,7 +101,7 @@ func renderConfig(folder string) (string, error) {
 	err := template.Must(template.New(ConfigName).Parse(configText)).Execute(&text, map[string]string{
 		"Queue": quoted(folder, "queue.db"), "Ledger": quoted(folder, "ledger.db"), "Counter": quoted(folder, "counter"),
 		"TokenSecret": newSecret(), "TicketSecret": newSecret(), "HopSecret": newSecret(), "PaymentSecret": newSecret(),
-		"ClientPassword": rand.Text(), "OperatorPassword": rand.Text(),
+		"ClientPassword": newSecret(), "OperatorPassword": newSecret(),
 	})
 	if err != nil {
 		return "", fmt.Errorf("writing the config: %w", err)

@@ -54,7 +54,7 @@ type Config struct {
 	Path string `yaml:"path"`
 	// DSN is user:password@tcp(host:port)/database. Only with driver mysql. Time zone, time parsing,
 	// character set and SQL mode are set by the store whatever the DSN says.
-	DSN config.Secret `yaml:"dsn"`
+	DSN config.Secret `yaml:"dsn" secret:"address"`
 	// MaxConnections bounds the connections of this process to the database. Default 10. SQLite has
 	// one connection that writes, besides the others.
 	MaxConnections int `yaml:"max_connections"`

@@ -65,7 +65,7 @@ func TestLifecycle(t *testing.T) {
 		if i.Addr() != addr {
 			t.Errorf("%s moved from %s to %s", i.Name(), addr, i.Addr())
 		}
-		if err := i.ready(t.Context(), addr); err != nil {
+		if err := i.plan.Ready(t.Context(), addr); err != nil {
 			t.Errorf("%s does not answer after Restart: %v", i.Name(), err)
 		}
 	}
@@ -90,7 +90,7 @@ func TestLifecycle(t *testing.T) {
 func stillThere(t *testing.T, s *Set) {
 	t.Helper()
 	for _, i := range s.instances() {
-		if err := i.ready(t.Context(), i.Addr()); err != nil {
+		if err := i.plan.Ready(t.Context(), i.Addr()); err != nil {
 			t.Fatalf("%s was ended by a refused Restart: %v", i.Name(), err)
 		}
 	}
@@ -185,10 +185,9 @@ func TestFailedStart(t *testing.T) {
 	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho the disk is on fire\nexit 3\n"), 0o700); err != nil { //nolint:gosec // must be executable
 		t.Fatal(err)
 	}
-	i := &Instance{name: "Fake", dir: dir, addr: "127.0.0.1:1", ready: brokerReady, begin: func(*Instance) ([]*exec.Cmd, error) {
-		return []*exec.Cmd{exec.Command(fake)}, nil
-	}}
-	err := i.start(t.Context())
+	_, err := start(t.Context(), &Plan{Name: "Fake", Dir: dir, Addr: "127.0.0.1:1", Ready: brokerReady, Commands: func() []*exec.Cmd {
+		return []*exec.Cmd{exec.Command(fake)}
+	}})
 	if err == nil || !strings.Contains(err.Error(), "the disk is on fire") || !strings.Contains(err.Error(), "exit status 3") {
 		t.Fatalf("error %v, want the log's tail and the status", err)
 	}

@@ -22,10 +22,13 @@ const (
 	Chromium = "chromium"
 	Wrk      = "wrk"
 	JMeter   = "jmeter"
+	Nftables = "nftables"
 )
 
 // Names gives all of them.
-func Names() []string { return []string{RabbitMQ, MariaDB, Redis, Nginx, Chromium, Wrk, JMeter} }
+func Names() []string {
+	return []string{RabbitMQ, MariaDB, Redis, Nginx, Chromium, Wrk, JMeter, Nftables}
+}
 
 // CheckNames refuses a name that is not one of Names.
 func CheckNames(names []string) error {
@@ -53,6 +56,7 @@ type Set struct {
 	Nginx    string            // path of nginx
 	Wrk      string            // path of wrk, the load generator
 	JMeter   string            // folder of JMeter, the load generator
+	Nftables string            // path of nft, which cuts a cluster's members off
 	Missing  map[string]string // name: why it could not be had
 
 	dir string
@@ -90,12 +94,31 @@ func Start(ctx context.Context, options Options) (*Set, error) {
 	return s, nil
 }
 
+// Find installs what is absent, as Start does, and starts nothing: it gives the path of each program, or
+// says why one cannot be had.
+func Find(ctx context.Context, names []string, out io.Writer) (paths, missing map[string]string, err error) {
+	if err := CheckNames(names); err != nil {
+		return nil, nil, err
+	}
+	install(ctx, names, out)
+	paths, missing = make(map[string]string), make(map[string]string)
+	for _, name := range names {
+		path, err := lookUp(name)
+		if err != nil {
+			missing[name] = err.Error()
+			continue
+		}
+		paths[name] = path
+	}
+	return paths, missing, ctx.Err()
+}
+
 // find looks for the programs that tests start themselves.
 func (s *Set) find(wanted []string) {
 	for _, p := range []struct {
 		name string
 		into *string
-	}{{Redis, &s.RedisCLI}, {Chromium, &s.Chromium}, {Nginx, &s.Nginx}, {Wrk, &s.Wrk}, {JMeter, &s.JMeter}} {
+	}{{Redis, &s.RedisCLI}, {Chromium, &s.Chromium}, {Nginx, &s.Nginx}, {Wrk, &s.Wrk}, {JMeter, &s.JMeter}, {Nftables, &s.Nftables}} {
 		if !slices.Contains(wanted, p.name) {
 			continue
 		}
@@ -164,6 +187,7 @@ func (s *Set) Env() []string {
 	add("HEADGATE_TEST_NGINX", s.Nginx)
 	add("HEADGATE_TEST_WRK", s.Wrk)
 	add("HEADGATE_TEST_JMETER", s.JMeter)
+	add("HEADGATE_TEST_NFT", s.Nftables)
 	return env
 }
 

@@ -69,7 +69,7 @@ bench-ledger: build ## publishing against the AMQP client alone, the consumer ag
 		if [ $$status = 0 ]; then echo "$$words" | grep "^ledger\."; else echo "$$words"; exit $$status; fi'
 
 check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files
-	set -a; . ./deploy/config/example.env; bin/headgate check deploy/config/*.yaml deploy/config/*/*.yaml deploy/examples/*/*.yaml
+	set -a; eval "$$(bin/headgate secret --env)"; bin/headgate check deploy/config/*.yaml deploy/config/*/*.yaml deploy/examples/*/*.yaml
 	@if command -v staticcheck >/dev/null; then echo staticcheck; staticcheck $$(go list work); \
 		else echo "staticcheck is not installed: left out (go install honnef.co/go/tools/cmd/staticcheck@latest)"; fi
 	@for module in $$(go list -m -f '{{.Dir}}'); do \

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -46,7 +45,7 @@ func TestDueTogether(t *testing.T) {
 	for sale, stock := range map[string]int{"due": count, "other": 1_000_000} {
 		m.must(t, "sale", "create", sale, "--title", sale, "--stock", strconv.Itoa(stock), "--limit", "1", "--price", "100", "--open")
 	}
-	counter := redis.NewClient(&redis.Options{Addr: fleet.RESP[0], Password: "client-password", Protocol: 2, DisableIdentity: true})
+	counter := redis.NewClient(&redis.Options{Addr: fleet.RESP[0], Password: programs.ClientPassword, Protocol: 2, DisableIdentity: true})
 	t.Cleanup(func() { _ = counter.Close() })
 	publishOrders(t, broker, reserveMany(t, counter, count))
 	unpaid := func(state string) int {
@@ -151,7 +150,7 @@ func reserveMany(t *testing.T, counter *redis.Client, count int) (messages []str
 func dueMessage(order, sale, user, slot string) string {
 	payload := fmt.Sprintf(`{"order":%q,"sale":%q,"user":%q,"quantity":1,"slot":%s,"key":"","exp":1}`, order, sale, user, slot)
 	text := "v1.t1." + base64.RawURLEncoding.EncodeToString([]byte(payload))
-	mac := hmac.New(sha256.New, []byte(strings.Repeat("ticket-secret-", 3)))
+	mac := hmac.New(sha256.New, []byte(programs.TicketSecret))
 	mac.Write([]byte(text))
 	ticket := text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 	return fmt.Sprintf(`{"version":1,"ticket":%q,"accepted_at":%d}`, ticket, time.Now().UnixMilli())

@@ -109,6 +109,14 @@ func DefaultConfig() Config {
 	}
 }
 
+// Common gives the config without what is this node's own: backends that are configured alike have the same
+// hash of it.
+func (c *Config) Common() any {
+	common := *c
+	common.Service, common.Listen = service.Config{}, ""
+	return common
+}
+
 // Validate reports every field that is wrong.
 func (c *Config) Validate(p *config.Problems) {
 	c.Service.Validate(p.In("service"))

@@ -25,6 +25,9 @@ raft.wal_max_size_bytes = 67108864
 collect_statistics_interval = 60000
 `
 
+// CalmWatermark is brokerConfig's bound of memory, as `rabbitmqctl set_vm_memory_high_watermark` takes it.
+func CalmWatermark() []string { return []string{"absolute", "1GB"} }
+
 // RabbitMQOptions of PlanRabbitMQ.
 type RabbitMQOptions struct {
 	// Port is AMQP's; Distribution and Names (Erlang's name server) are used by the broker's own tools.

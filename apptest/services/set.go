@@ -101,6 +101,14 @@ func Find(ctx context.Context, names []string, out io.Writer) (paths, missing ma
 		return nil, nil, err
 	}
 	install(ctx, names, out)
+	return FindInstalled(ctx, names, out)
+}
+
+// FindInstalled is Find without installing.
+func FindInstalled(ctx context.Context, names []string, _ io.Writer) (paths, missing map[string]string, err error) {
+	if err := CheckNames(names); err != nil {
+		return nil, nil, err
+	}
 	paths, missing = make(map[string]string), make(map[string]string)
 	for _, name := range names {
 		path, err := lookUp(name)
@@ -112,6 +120,9 @@ func Find(ctx context.Context, names []string, out io.Writer) (paths, missing ma
 	}
 	return paths, missing, ctx.Err()
 }
+
+// LookUp gives the path of an installed program by its name here.
+func LookUp(name string) (string, error) { return lookUp(name) }
 
 // find looks for the programs that tests start themselves.
 func (s *Set) find(wanted []string) {

@@ -34,7 +34,7 @@ type actor interface {
 type breaker struct {
 	actor  actor
 	start  time.Time
-	groups map[string]*sync.Mutex // of members that must not be broken together
+	groups map[string]chan struct{} // a place for one, of members that must not be broken together
 	tell   func(what string)
 
 	mu     sync.Mutex
@@ -43,15 +43,15 @@ type breaker struct {
 }
 
 func newBreaker(a actor, p *Plan, members []Member, start time.Time, tell func(string)) *breaker {
-	b := &breaker{actor: a, start: start, groups: map[string]*sync.Mutex{}, tell: tell}
-	byGroup := map[string]*sync.Mutex{}
+	b := &breaker{actor: a, start: start, groups: map[string]chan struct{}{}, tell: tell}
+	byGroup := map[string]chan struct{}{}
 	for _, m := range members {
 		group := m.Name
 		if !p.Spec.SameShard {
 			group = m.group()
 		}
 		if byGroup[group] == nil {
-			byGroup[group] = &sync.Mutex{}
+			byGroup[group] = make(chan struct{}, 1)
 		}
 		b.groups[m.Name] = byGroup[group]
 	}
@@ -113,8 +113,12 @@ const mendTries = 3
 
 func (b *breaker) one(ctx context.Context, f Fault) {
 	group := b.groups[f.Member]
-	group.Lock()
-	defer group.Unlock()
+	select {
+	case group <- struct{}{}:
+		defer func() { <-group }()
+	case <-ctx.Done():
+		return
+	}
 	b.say(f, true)
 	defer b.say(f, false)
 	done := Broken{Fault: f, Began: time.Since(b.start)}

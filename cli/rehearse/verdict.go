@@ -206,8 +206,8 @@ func (j *judge) promises() {
 		if p.Broken != "" {
 			j.find(RulePromise, 1, "%s was answered %d %s: %s", j.Users(p.Buyer), p.Status, p.Code, p.Broken)
 		}
-		if !p.promises() {
-			continue
+		if !p.promises() || !p.yes() && j.wrongOrder(p) != "" {
+			continue // who was told of an order that is not his was promised nothing, see reasons
 		}
 		if other, known := told[p.Order]; known {
 			if other != p.Buyer {

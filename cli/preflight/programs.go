@@ -94,7 +94,7 @@ func wellness(s *program) Line {
 	case s.Draining:
 		return fail(s.name(), "start it again, or take it out of the config", "it is stopping")
 	case !s.Started:
-		return fail(s.name(), look, "it is still starting")
+		return fail(s.name(), look, "it is still starting; %s", s.Waiting)
 	case !s.Ready:
 		return fail(s.name(), look, "not ready: %s", strings.Join(required, "; "))
 	case s.ConfigRefused != "":

@@ -39,9 +39,9 @@ func OpenAdmin(addr string, runtimes ...*Runtime) (*Admin, error) {
 	if strings.HasPrefix(addr, ":") {
 		addr = "127.0.0.1" + addr
 	}
-	listener, err := net.Listen("tcp", addr)
+	listener, err := Listen("service.admin", addr)
 	if err != nil {
-		return nil, fmt.Errorf("opening the admin port: %w", err)
+		return nil, err
 	}
 	a := &Admin{listener: listener, mux: http.NewServeMux(), runtimes: runtimes}
 	log := slog.New(slog.DiscardHandler)

@@ -15,6 +15,7 @@ type Status struct {
 	ConfigRefused string        `json:"config_refused,omitempty"`
 	Ready         bool          `json:"ready"`
 	Started       bool          `json:"started"`
+	Waiting       string        `json:"waiting,omitempty"` // what the start waits for
 	Draining      bool          `json:"draining"`
 	Probes        []ProbeStatus `json:"probes"`
 	// Time is this machine's wall clock when the answer was written, milliseconds since 1970, and Took how
@@ -38,6 +39,9 @@ func (a *Admin) serveStatus(w http.ResponseWriter, r *http.Request) {
 		report := rt.Health.Check(r.Context())
 		s := Status{Program: rt.Name, Version: Version(), ConfigHash: rt.ConfigHash(), Ready: report.Ready(), Started: report.Started, Draining: report.Draining,
 			Probes: make([]ProbeStatus, len(report.Results))}
+		if report.Waiting != nil {
+			s.Waiting = report.Waiting.Error()
+		}
 		if err := rt.configRefusal(); err != nil {
 			s.ConfigRefused = err.Error()
 		}

@@ -41,7 +41,7 @@ func isBootstrap(arg string) bool {
 }
 
 func serve(ctx context.Context, cfg counter.Config, rt *service.Runtime) (service.Program, error) {
-	s, err := counter.Open(ctx, cfg, rt)
+	s, err := counter.Open(ctx, cfg, rt, testOptions()...)
 	if err != nil {
 		return nil, err
 	}

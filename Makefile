@@ -1,7 +1,7 @@
 # Headgate. `make` alone lists the targets.
 #
 # Needs Go 1.26 and nothing else to run. Tests of real parts want RabbitMQ, MariaDB, Redis' client,
-# nginx and Chromium with its driver; those that are missing are skipped and counted at the end.
+# nginx, wrk, JMeter and Chromium with its driver; those that are missing are skipped and counted at the end.
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
 PROGRAMS := interceptor counter backend consumer headgate cluster
@@ -80,7 +80,7 @@ bench-ledger: build ## publishing against the AMQP client alone, the consumer ag
 		if [ $$status = 0 ]; then echo "$$words" | grep "^ledger\."; else echo "$$words"; exit $$status; fi'
 
 check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files
-	set -a; eval "$$(bin/headgate secret --env)"; bin/headgate check deploy/config/*.yaml deploy/config/*/*.yaml deploy/examples/*/*.yaml
+	set -a; eval "$$(bin/headgate secret --env)"; bin/headgate check deploy/config/*.yaml deploy/config/*/*.yaml deploy/examples/*/*.yaml deploy/local/*-*.yaml deploy/local/headgate.yaml
 	@if command -v staticcheck >/dev/null; then echo staticcheck; staticcheck $$(go list work); \
 		else echo "staticcheck is not installed: left out (go install honnef.co/go/tools/cmd/staticcheck@latest)"; fi
 	@for module in $$(go list -m -f '{{.Dir}}'); do \
@@ -89,6 +89,7 @@ check: vet format bin/headgate ## vet, format, staticcheck when installed, sampl
 vet:
 	go vet work
 	go vet -tags simbroken_borrow,simbroken_refuse,simbroken_wall ./counter/machine ./counter/simulation
+	go vet -tags rehearsalbroken ./consumer
 
 format:
 	@unformatted=$$(gofmt -l $$(go list -m -f '{{.Dir}}')); if [ -n "$$unformatted" ]; then \

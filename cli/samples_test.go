@@ -42,7 +42,7 @@ func setEnv(t *testing.T, text string) (names []string) {
 // sampleFiles are all samples.
 func sampleFiles(t *testing.T) (files []string) {
 	t.Helper()
-	for _, pattern := range []string{"*.yaml", "*/*.yaml", "../examples/*/*.yaml"} {
+	for _, pattern := range []string{"*.yaml", "*/*.yaml", "../examples/*/*.yaml", "../local/*-*.yaml", "../local/headgate.yaml"} {
 		found, err := filepath.Glob(filepath.Join(samples, pattern))
 		if err != nil {
 			t.Fatal(err)

@@ -72,7 +72,7 @@ func (c *Client) call(ctx context.Context, method, path string, into any) error 
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) {
 			return fmt.Errorf("%w: %w", ErrNoSupervisor, err)
 		}
 		return err

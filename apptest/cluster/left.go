@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -77,7 +78,7 @@ func (f Folder) clearLeft(say func(format string, args ...any)) error {
 	}
 	var names []string
 	for _, p := range left {
-		if len(names) == 0 || names[len(names)-1] != p.member {
+		if !slices.Contains(names, p.member) {
 			names = append(names, p.member)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -45,6 +47,7 @@ type Ring struct {
 	By      string     `json:"by"` // who tells
 	Agreed  bool       `json:"agreed"`
 	Epoch   string     `json:"epoch"`
+	Pending int        `json:"pending_partitions"`
 	Members []RingPart `json:"members"`
 	Error   string     `json:"error,omitempty"`
 }
@@ -60,7 +63,6 @@ type RingPart struct {
 // Queue is what waits between the backends and the ledger.
 type Queue struct {
 	Ready   int `json:"ready"`
-	Unacked int `json:"unacked"`
 	Delayed int `json:"delayed"`
 	Dead    int `json:"dead"`
 }
@@ -70,15 +72,7 @@ func Look(ctx context.Context, st State) View {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	v := View{State: st}
-	var shards []string
-	for _, m := range st.Members {
-		if m.Kind == Counter {
-			name := strings.Split(m.Name, "-")[1]
-			if len(shards) == 0 || shards[len(shards)-1] != name {
-				shards = append(shards, name)
-			}
-		}
-	}
+	shards := st.shards()
 	v.Shards = make([]Shard, len(shards))
 	var asking sync.WaitGroup
 	for i, name := range shards {
@@ -89,6 +83,19 @@ func Look(ctx context.Context, st State) View {
 	asking.Wait()
 	v.Well = v.well()
 	return v
+}
+
+// shards names the counter's shards.
+func (s *State) shards() (names []string) {
+	for _, m := range s.Members {
+		if m.Kind != Counter {
+			continue
+		}
+		if name := strings.Split(m.Name, "-")[1]; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (v *View) well() bool {
@@ -213,9 +220,17 @@ func (v *View) Write(w io.Writer) error {
 		fmt.Fprintf(out, "shard %s\t%s\n", s.Name, word)
 	}
 	fmt.Fprintf(out, "ring\t%s\n", v.Ring.words())
-	fmt.Fprintf(out, "queue\tready %d, unacked %d, delayed %d, dead %d\n", v.Queue.Ready, v.Queue.Unacked, v.Queue.Delayed, v.Queue.Dead)
+	fmt.Fprintf(out, "queue\tready %s, delayed %s, dead %s\n", depth(v.Queue.Ready), depth(v.Queue.Delayed), depth(v.Queue.Dead))
 	fmt.Fprintf(out, "audit\t%s %s\n", v.Audit, v.AuditError)
 	return out.Flush()
+}
+
+// depth is a number of messages, -1 where the broker does not tell.
+func depth(messages int) string {
+	if messages < 0 {
+		return "unknown"
+	}
+	return strconv.Itoa(messages)
 }
 
 func (r *Ring) words() string {

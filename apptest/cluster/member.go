@@ -48,6 +48,9 @@ type Status struct {
 	Born   uint64 `json:"born,omitempty"` // of PID, in clock ticks since the machine booted
 }
 
+// fresh reports whether the member was never started.
+func (s Status) fresh() bool { return s.State == Stopped && s.Version == "" }
+
 // conflict is an action that the member's state does not allow.
 type conflict struct{ why string }
 

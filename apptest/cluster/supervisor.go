@@ -80,7 +80,7 @@ func Open(ctx context.Context, o Options, say func(format string, args ...any)) 
 	}
 	s := &Supervisor{folder: o.Folder, source: o.Source, bin: o.Bin, tools: o.Tools, log: o.Log, cuts: newCutter(o.Tools["nftables"], o.Folder), lock: lock}
 	if err = errors.Join(o.Folder.clearLeft(say), s.cuts.clear(ctx)); err == nil {
-		_, err = s.read()
+		err = s.read()
 	}
 	if err == nil {
 		err = s.check(ctx)
@@ -91,33 +91,31 @@ func Open(ctx context.Context, o Options, say func(format string, args ...any)) 
 	return s, nil
 }
 
-// read reads the layout, and gives the members that are new.
-func (s *Supervisor) read() (added []*member, err error) {
+// read reads the layout, and makes the members that are new.
+func (s *Supervisor) read() error {
 	layout, err := ReadLayout(s.source)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	env, err := s.folder.Env(layout)
 	if err != nil {
-		return nil, fmt.Errorf("the secrets: %w", err)
+		return fmt.Errorf("the secrets: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.members {
 		e := layout.Find(m.entry.Name)
 		if e == nil {
-			return nil, fmt.Errorf("%s runs, and is no longer in %s: stop the cluster to take a member away", m.entry.Name, LayoutFile)
+			return fmt.Errorf("%s runs, and is no longer in %s: stop the cluster to take a member away", m.entry.Name, LayoutFile)
 		}
 	}
 	s.layout, s.env = layout, env
 	for _, e := range layout.Members {
 		if s.find(e.Name) == nil {
-			m := newMember(s, e, s.nextGID())
-			added = append(added, m)
-			s.members = append(s.members, m)
+			s.members = append(s.members, newMember(s, e, s.nextGID()))
 		}
 	}
-	return added, nil
+	return nil
 }
 
 // nextGID gives each member a group id of its own, in a range that no distribution uses.
@@ -273,18 +271,21 @@ func (s *Supervisor) firstOfNewShard(m *member, members []*member) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// Sync reads the layout again and starts the members that are new, and gives their names.
+// Sync reads the layout again, starts the members that were never started, and gives their names.
 func (s *Supervisor) Sync(ctx context.Context) (names []string, err error) {
-	added, err := s.read()
-	if err != nil {
+	if err := s.read(); err != nil {
 		return nil, err
 	}
-	if err = s.check(ctx); err == nil {
-		err = s.start(ctx, added, func(string, ...any) {})
+	if err := s.check(ctx); err != nil {
+		return nil, err
 	}
-	for _, m := range added {
-		names = append(names, m.entry.Name)
+	var fresh []*member
+	for _, m := range s.all() {
+		if m.status(nil).fresh() {
+			fresh, names = append(fresh, m), append(names, m.entry.Name)
+		}
 	}
+	err = s.start(ctx, fresh, func(string, ...any) {})
 	s.save()
 	return names, err
 }

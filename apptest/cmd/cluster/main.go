@@ -5,6 +5,8 @@
 //	cluster up [--shift N]                 start it; leaves a supervisor running. While it runs: start what is new
 //	cluster status [--json]                who is alive and leads, shares of the ring, queues, audit
 //	cluster down [--wipe]                  end everything; --wipe also removes the folder
+//	cluster add NAME                       one more interceptor-4, backend-3, consumer-3, or shard-s3 of the counter
+//	cluster roll [--from DIR] [KIND ...]   restart members in turn, with the programs of another folder
 //	cluster kill|stop|start|restart|reload|pause|resume|cut|heal MEMBER
 //	cluster alarm|calm rabbitmq            the broker's memory alarm
 //
@@ -55,7 +57,7 @@ type program struct {
 }
 
 const usageText = `usage: cluster COMMAND [FLAGS] [MEMBER]
-commands: up status down; of one member: kill stop start restart reload pause resume cut heal; of rabbitmq: alarm calm
+commands: up status down; add NAME; roll [KIND ...]; of one member: kill stop start restart reload pause resume cut heal; of rabbitmq: alarm calm
 `
 
 var actions = []string{"kill", "stop", "start", "restart", "reload", "pause", "resume", "cut", "heal", "alarm", "calm"}
@@ -80,11 +82,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		names, rest = append(names, p.flags.Arg(0)), p.flags.Args()[1:]
 	}
 	var err error
-	switch isAction := slices.Contains(actions, command); {
+	isAction := slices.Contains(actions, command)
+	switch {
 	case isAction && len(names) == 1:
 		err = p.act(ctx, command, names[0])
-	case isAction || len(names) > 0:
-		fmt.Fprintf(stderr, "cluster: %s: want %s\n", command, map[bool]string{true: "the name of one member", false: "no name"}[isAction])
+	case command == "add" && len(names) == 1:
+		err = p.add(ctx, names[0])
+	case command == "roll":
+		err = p.roll(ctx, names)
+	case isAction || command == "add" || len(names) > 0:
+		fmt.Fprintf(stderr, "cluster: %s: want %s\n", command, map[bool]string{true: "one name", false: "no name"}[isAction || command == "add"])
 		return exitUsage
 	case command == "up":
 		err = p.up(ctx)
@@ -123,7 +130,7 @@ func (p *program) declare() {
 	f.BoolVar(&p.wipe, "wipe", false, "down: remove the folder, too")
 	f.BoolVar(&p.json, "json", false, "status: as JSON")
 	f.DurationVar(&p.wait, "wait", time.Minute, "how long an action may take")
-	f.StringVar(&p.from, "from", "", "restart: take the member's program from this folder")
+	f.StringVar(&p.from, "from", "", "restart, roll: take the program from this folder, of another version, say")
 }
 
 // opened is the folder of a cluster that was up before.

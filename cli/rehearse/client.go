@@ -83,7 +83,7 @@ func newHTTPClient(edge string, connections int, timeout time.Duration) (*httpCl
 			ReadTimeout: timeout, WriteTimeout: timeout, MaxIdemponentCallAttempts: 1,
 			// A request that may have arrived is the buyer's to repeat, not the client's.
 			RetryIfErr: func(*fasthttp.Request, int, error) (bool, bool) { return false, false },
-			Dial:       func(addr string) (net.Conn, error) { return fasthttp.DialTimeout(addr, dialTimeout) },
+			Dial:       func(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, dialTimeout) },
 		},
 	}, nil
 }
@@ -134,11 +134,14 @@ func (c *httpClient) do(r *request) answer {
 // failureOf names why there is no answer in a few words, so that they can be counted.
 func failureOf(err error) string {
 	var refused *net.OpError
+	var timeout net.Error
 	switch {
 	case errors.Is(err, fasthttp.ErrTimeout), errors.Is(err, fasthttp.ErrDialTimeout), errors.Is(err, fasthttp.ErrTLSHandshakeTimeout):
 		return "timed out"
 	case errors.As(err, &refused) && refused.Op == "dial":
 		return "cannot connect"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "timed out"
 	}
 	return "connection lost"
 }

@@ -71,7 +71,7 @@ func TestLatencyIsFreeOfCoordinatedOmission(t *testing.T) {
 		buyers[i] = Buyer{At: time.Duration(i) * 4 * time.Millisecond, Presses: 1}
 	}
 	c := pressAt(t, shop, 1, buyers)
-	f := figuresOf(c.log, c.follows, 0)
+	f := figuresOf(c.log, c.follows, 0, time.Second)
 	// With one connection, everybody waits for the first: those who came in the middle for half of its time.
 	if f.Decisions != 100 || f.No.P50 < 150*time.Millisecond || f.Waited < 80 {
 		t.Errorf("%+v", f)

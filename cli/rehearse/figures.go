@@ -32,7 +32,8 @@ func latencyOf(all []time.Duration) Latency {
 type Figures struct {
 	Presses   int `json:"presses"`
 	Decisions int `json:"decisions"` // presses that Headgate answered: yes, or a refusal with a code
-	// PerSecond counts decisions from the opening on; Busiest is the busiest second.
+	// PerSecond is the average from the opening to the last planned press; Busiest is the busiest second. The
+	// crowd is drawn: this is how many came, as long as there is no answer missing, and not how many could.
 	PerSecond float64 `json:"decisions_per_second"`
 	Busiest   int     `json:"decisions_in_the_busiest_second"`
 	Yes       Latency `json:"yes"`
@@ -60,12 +61,11 @@ type Count struct {
 const overrun = 50 * time.Millisecond
 
 // figuresOf sums up presses of the crowd; probes are not among them.
-func figuresOf(presses []Press, follows map[string]int, opens time.Duration) Figures {
+func figuresOf(presses []Press, follows map[string]int, opens, end time.Duration) Figures {
 	f := Figures{Presses: len(presses)}
 	var yes, no, later, late []time.Duration
 	answers := map[string]int{}
 	seconds := map[int]int{}
-	var last time.Duration
 	after := 0
 	for i := range presses {
 		p := &presses[i]
@@ -81,9 +81,8 @@ func figuresOf(presses []Press, follows map[string]int, opens time.Duration) Fig
 			}
 			f.Decisions++
 			seconds[int(p.At/time.Second)]++
-			if p.At >= opens {
+			if p.At >= opens && p.At < end {
 				after++
-				last = max(last, p.At)
 			}
 		} else {
 			f.None++
@@ -97,9 +96,7 @@ func figuresOf(presses []Press, follows map[string]int, opens time.Duration) Fig
 	for _, count := range seconds {
 		f.Busiest = max(f.Busiest, count)
 	}
-	if last > opens {
-		f.PerSecond = float64(after) / (last - opens).Seconds()
-	}
+	f.PerSecond = float64(after) / (end - opens).Seconds()
 	f.Yes, f.No, f.Later, f.GeneratorLate = latencyOf(yes), latencyOf(no), latencyOf(later), latencyOf(late)
 	f.Marked = f.GeneratorLate.P99 > overrun
 	f.Answers, f.Follows = counts(answers), counts(follows)

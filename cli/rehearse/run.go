@@ -333,7 +333,7 @@ func (r *run) judge(ctx context.Context, own time.Duration) error {
 
 // sum fills in the report's figures.
 func (r *run) sum(ctx context.Context, crowds, probes []Press, own time.Duration) {
-	r.report.Figures = figuresOf(r.planned(crowds), r.crowd.follows, r.plan.Opens)
+	r.report.Figures = figuresOf(r.planned(crowds), r.crowd.follows, r.plan.Opens, r.Spec.Duration)
 	decisions := r.report.Figures.Decisions
 	inLedger := map[int32]time.Duration{}
 	for _, l := range r.crowd.looks {

@@ -75,29 +75,42 @@ func (t *text) head(r *Report) {
 }
 
 func (t *text) verdicts(r *Report) {
+	var names []string
 	for i := range r.Verdicts {
-		v := &r.Verdicts[i]
-		t.section("SALE "+v.Sale, "")
-		t.row("  stock", "%d", v.Stock)
-		t.row("  sold", "%d, of them paid %d", v.Sold, v.Paid)
-		t.row("  told yes", "%d orders; %d units came back and were on sale again", v.Yes, v.Came)
-		if c := &v.Closing; c.Came > 0 {
-			t.row("  at the end", "%d buyers came for what had come back, %d got it", c.Came, c.Bought)
+		names = append(names, r.Verdicts[i].Sale)
+	}
+	t.section("WHAT CAME OF IT", "("+strings.Join(names, ", ")+")")
+	line := func(name string, value func(*Verdict) any) {
+		fmt.Fprintf(t, "  %s", name)
+		for i := range r.Verdicts {
+			fmt.Fprintf(t, "\t%v", value(&r.Verdicts[i]))
 		}
-		for _, rule := range Rules() {
-			t.row("  "+rule, "%d", v.Violations[rule])
-		}
-		t.row("  the audit", "%s", v.Audit.Verdict)
-		for _, what := range v.Unsettled {
+		fmt.Fprintln(t)
+	}
+	fmt.Fprintln(t, "  SALE\tCROWD'S\tPROBES'")
+	line("stock", func(v *Verdict) any { return v.Stock })
+	line("sold at the end", func(v *Verdict) any { return v.Sold })
+	line("of them paid", func(v *Verdict) any { return v.Paid })
+	line("orders promised", func(v *Verdict) any { return v.Yes })
+	line("units that came back", func(v *Verdict) any { return v.Came })
+	line("buyers who came for them", func(v *Verdict) any { return v.Closing.Came })
+	line("  and got one", func(v *Verdict) any { return v.Closing.Bought })
+	for _, rule := range Rules() {
+		line(rule, func(v *Verdict) any { return v.Violations[rule] })
+	}
+	line("audit", func(v *Verdict) any { return v.Audit.Verdict })
+	line("verdict", func(v *Verdict) any { return v.Outcome })
+	_ = t.Flush()
+	for i := range r.Verdicts {
+		for _, what := range r.Verdicts[i].Unsettled {
 			t.row("  ?", "%s", what)
 		}
-		for _, f := range v.Findings {
+		for _, f := range r.Verdicts[i].Findings {
 			t.row("  !", "%s: %s", f.Rule, f.What)
 		}
-		t.row("  verdict", "%s", v.Outcome)
 	}
 	for _, what := range r.Died {
-		t.row("!", "%s, and nobody let it be", what)
+		t.row("  !", "%s, and nobody let it be", what)
 	}
 }
 
@@ -116,7 +129,7 @@ func (t *text) figures(f *Figures) {
 	}
 	t.section("RATE", "")
 	t.row("  presses", "%d, %d without an answer of Headgate's", f.Presses, f.None)
-	t.row("  decisions", "%d; %.0f a second from the opening on, %d in the busiest second", f.Decisions, f.PerSecond, f.Busiest)
+	t.row("  decisions", "%d; %.0f a second on average from the opening to the last planned press, %d in the busiest second", f.Decisions, f.PerSecond, f.Busiest)
 	t.row("  the generator", "was late by %s (p99), %s at most; %d presses waited for a connection", short(f.GeneratorLate.P99), short(f.GeneratorLate.Max), f.Waited)
 }
 

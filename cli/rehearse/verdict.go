@@ -39,7 +39,7 @@ const (
 	RuleReason    = "wrong reason told"
 	RuleStuck     = "units stuck"
 	RulePromise   = "broken promise of the API"
-	RuleAudit     = "audit"
+	RuleAudit     = "violated audit"
 )
 
 // How much Judge gives the benefit of the doubt.

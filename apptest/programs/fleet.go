@@ -3,6 +3,7 @@ package programs
 import (
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,6 +44,7 @@ type Fleet struct {
 	env        []string
 	folder     string
 	ports      map[string]string // of each program's admin server
+	extras     int               // were launched
 	ConfigFile string            // of the operator's commands
 	Edge       string            // http://host:port
 	LedgerFile string            // of SQLite
@@ -192,6 +194,7 @@ func (f *Fleet) adapt(c *Config, name string, spec *FleetSpec, shards []any) {
 		sections = nil
 	case "headgate":
 		sections = []string{"backend.", "consumer."}
+		c.Set("admins", slices.Sorted(maps.Values(f.ports)))
 		for _, layer := range []string{"interceptor", "backend", "consumer"} {
 			c.Set(layer+".counter.shards", shards)
 		}

@@ -146,6 +146,9 @@ func (s *shard) do(ctx context.Context, r role, e effect, command ...string) (ru
 			return message, nil
 		}
 		v := judge(ctx, err)
+		if v.final == nil && noRESP(err) && len(s.Addresses) == 1 {
+			v.final = s.gaveUp(ctx, n.address, false, err) // nobody else can be asked, and that one will not become a counter
+		}
 		uncertain = uncertain || v.uncertain && e == changes
 		switch {
 		case e == changes && v.final == errNil:
@@ -199,7 +202,7 @@ func (s *shard) gaveUp(ctx context.Context, address string, uncertain bool, last
 	if uncertain {
 		outcome = ErrUnknown
 	}
-	if strings.HasPrefix(last.Error(), notRESP) {
+	if noRESP(last) {
 		what = " (what listens there is no counter: see counter.shards[].addresses)"
 	}
 	if cause := ctx.Err(); cause != nil && !errors.Is(last, cause) {
@@ -208,8 +211,8 @@ func (s *shard) gaveUp(ctx context.Context, address string, uncertain bool, last
 	return fmt.Errorf("%w: shard %s at %s%s: %w", outcome, s.Name, address, what, last)
 }
 
-// notRESP begins the library's error about an answer in another protocol, such as HTTP.
-const notRESP = "unknown message type"
+// noRESP reports an answer in another protocol, such as HTTP: the library has no error of its own for it.
+func noRESP(err error) bool { return strings.Contains(err.Error(), "unknown message type") }
 
 // noReplyError is an attempt whose own time ended before an answer came.
 type noReplyError struct{ err error }

@@ -54,7 +54,13 @@ func (p *program) rehearseCommand() *cobra.Command {
 		Example: "  headgate rehearse --buyers 10000 --stock 500\n" +
 			"  headgate rehearse --cluster data/cluster --buyers 100000 --stock 2000 --seed 7 --faults all\n" +
 			"  headgate rehearse --cluster data/cluster --start --faults kill,pause --seed 8 --json > report.json",
-		Args: cobra.NoArgs,
+		// 1 and 2 would be verdicts.
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := cobra.NoArgs(cmd, args); err != nil {
+				return &exitError{exitUnreachable, err}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
@@ -65,6 +71,9 @@ func (p *program) rehearseCommand() *cobra.Command {
 		},
 	}
 	r.flags(cmd)
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &exitError{exitUnreachable, fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
+	})
 	return p.jsonFlag(cmd)
 }
 
@@ -208,14 +217,14 @@ func loadEnv(path string) error {
 	}
 	defer file.Close() //nolint:errcheck // only read
 	lines := bufio.NewScanner(file)
-	for lines.Scan() {
+	for number := 1; lines.Scan(); number++ {
 		line := strings.TrimSpace(lines.Text())
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
 		name, value, found := strings.Cut(strings.TrimPrefix(line, "export "), "=")
 		if !found {
-			return fmt.Errorf("the cluster's secrets: %s: %.20q is no KEY=value", path, line)
+			return fmt.Errorf("the cluster's secrets: %s:%d: want KEY=value", path, number)
 		}
 		if err := os.Setenv(name, strings.Trim(value, `"'`)); err != nil {
 			return fmt.Errorf("the cluster's secrets: %s: %w", path, err)

@@ -156,6 +156,9 @@ func (b *buyer) afterFollowUp(e errand, a *answer, now time.Duration, random flo
 	case !a.definite() || a.status == 429 || a.status == 503:
 		b.backOffs++
 		return next(e.do, max(min(a.retryAfter, maxRetryWait), patient))
+	case a.status == 403:
+		b.gone = true // a bot that is banned: its order is abandoned
+		return nil
 	case e.do == look && a.status == 200:
 		return b.looked(a, next, patient)
 	case e.do == pay && a.page != "":

@@ -90,8 +90,10 @@ func (j *judge) soon(p *Press, presses []*Press) bool {
 		if q == p || q.Sent > p.At {
 			return false
 		}
-		// A press without an answer may have been served at any time since.
-		return !q.answered() || p.Sent-q.At < j.Interval+intervalGrace
+		// A press whose outcome nobody knew, or that was not answered, may have been served at any time since: it
+		// may have lain in a node that stood still.
+		unknown := !q.answered() || q.Code == string(problem.UnknownOutcome)
+		return unknown || p.Sent-q.At < j.Interval+intervalGrace
 	})
 }
 

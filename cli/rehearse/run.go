@@ -36,7 +36,7 @@ type Options struct {
 const (
 	openWithin  = 30 * time.Second // for creating and opening the sales
 	leadTime    = 300 * time.Millisecond
-	calmDown    = 30 * time.Second // after the last planned press: retries and what orders need
+	calmDown    = 20 * time.Second // after the last planned press: retries and what orders need
 	closeWithin = 15 * time.Second
 )
 

@@ -236,6 +236,9 @@ func TestTheBenefitOfTheDoubt(t *testing.T) {
 		"too soon after a press that was never answered": func(e *Evidence) {
 			e.Presses = append(e.Presses, Press{Buyer: 5, Sent: opens, At: opens + 15*time.Second}, told(5, problem.TooSoon, opens+17*time.Second))
 		},
+		"too soon after an unknown outcome": func(e *Evidence) {
+			e.Presses = append(e.Presses, told(5, problem.UnknownOutcome, opens), told(5, problem.TooSoon, opens+1200*time.Millisecond))
+		},
 		"too soon beside another press": func(e *Evidence) {
 			e.Presses = append(e.Presses, told(5, problem.Unavailable, opens+4*time.Second), told(5, problem.TooSoon, opens+4*time.Second))
 		},

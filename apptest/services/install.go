@@ -27,6 +27,7 @@ func packages(name string) []string {
 		Chromium: {"chromium"},
 		Wrk:      {"wrk"},
 		Nftables: {"nftables"},
+		Promtool: {"prometheus"},
 		JMeter:   {"jmeter", "jmeter-http", "default-jdk-headless"}, // the kit: deploy/jmeter has a source file to run
 	}[name]
 }

@@ -149,6 +149,7 @@ func lookUp(name string) (string, error) {
 		Chromium: {"chromium", "chromium-browser", "google-chrome"},
 		Wrk:      {"wrk"},
 		Nftables: {"nft", "/usr/sbin/nft"},
+		Promtool: {"promtool"},
 	}[name]
 	for _, c := range candidates {
 		if path, err := exec.LookPath(c); err == nil {

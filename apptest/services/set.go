@@ -23,11 +23,12 @@ const (
 	Wrk      = "wrk"
 	JMeter   = "jmeter"
 	Nftables = "nftables"
+	Promtool = "promtool"
 )
 
 // Names gives all of them.
 func Names() []string {
-	return []string{RabbitMQ, MariaDB, Redis, Nginx, Chromium, Wrk, JMeter, Nftables}
+	return []string{RabbitMQ, MariaDB, Redis, Nginx, Chromium, Wrk, JMeter, Nftables, Promtool}
 }
 
 // CheckNames refuses a name that is not one of Names.
@@ -57,6 +58,7 @@ type Set struct {
 	Wrk      string            // path of wrk, the load generator
 	JMeter   string            // folder of JMeter, the load generator
 	Nftables string            // path of nft, which cuts a cluster's members off
+	Promtool string            // path of promtool, which checks the files for Prometheus
 	Missing  map[string]string // name: why it could not be had
 
 	dir string
@@ -129,7 +131,7 @@ func (s *Set) find(wanted []string) {
 	for _, p := range []struct {
 		name string
 		into *string
-	}{{Redis, &s.RedisCLI}, {Chromium, &s.Chromium}, {Nginx, &s.Nginx}, {Wrk, &s.Wrk}, {JMeter, &s.JMeter}, {Nftables, &s.Nftables}} {
+	}{{Redis, &s.RedisCLI}, {Chromium, &s.Chromium}, {Nginx, &s.Nginx}, {Wrk, &s.Wrk}, {JMeter, &s.JMeter}, {Nftables, &s.Nftables}, {Promtool, &s.Promtool}} {
 		if !slices.Contains(wanted, p.name) {
 			continue
 		}
@@ -199,6 +201,7 @@ func (s *Set) Env() []string {
 	add("HEADGATE_TEST_WRK", s.Wrk)
 	add("HEADGATE_TEST_JMETER", s.JMeter)
 	add("HEADGATE_TEST_NFT", s.Nftables)
+	add("HEADGATE_TEST_PROMTOOL", s.Promtool)
 	return env
 }
 

@@ -5,6 +5,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -50,7 +51,7 @@ func (s *Supervisor) recipeOf(ctx context.Context, e *Entry, bin string) (*recip
 		plan, err := services.PlanMariaDB(ctx, own, services.MariaDBOptions{Port: e.Ports[0], Init: mariaSetup(s.secret("HEADGATE_MYSQL_PASSWORD"))})
 		return fromPlan(plan, err, versionOf(ctx, "mariadbd", "--version"))
 	case Nginx:
-		return s.nginx(ctx, e, own)
+		return s.nginx(ctx, e)
 	}
 	path := filepath.Join(bin, e.Kind)
 	if _, err := os.Stat(path); err != nil {
@@ -92,20 +93,36 @@ DROP USER IF EXISTS 'root'@'127.0.0.1', 'root'@'::1';
 `, mysqlUser, password)
 }
 
-func (s *Supervisor) nginx(ctx context.Context, e *Entry, own string) (*recipe, error) {
-	path := s.tools[services.Nginx]
+// nginxArgs are those that nginx is started with, in a folder that is made.
+func (s *Supervisor) nginxArgs(e *Entry) (path string, args []string, err error) {
+	own := s.folder.join(e.Name)
 	for _, folder := range []string{"temp", "cache"} {
-		if err := os.MkdirAll(filepath.Join(own, folder), 0o700); err != nil {
-			return nil, err
-		}
+		err = errors.Join(err, os.MkdirAll(filepath.Join(own, folder), 0o700))
 	}
-	args := []string{"-p", own + "/", "-c", e.Config, "-e", filepath.Join(own, "error.log")}
+	args = []string{"-p", own + "/", "-c", e.Config, "-e", filepath.Join(own, "error.log")}
 	if os.Geteuid() == 0 {
 		args = append(args, "-g", "user root;") // its workers, or they could not enter our folder
 	}
+	return s.tools[services.Nginx], args, err
+}
+
+// checkNginx has nginx read its config.
+func (s *Supervisor) checkNginx(ctx context.Context, e *Entry) error {
+	path, args, err := s.nginxArgs(e)
+	if err != nil {
+		return err
+	}
 	check := exec.CommandContext(ctx, path, append([]string{"-t", "-q"}, args...)...) //nolint:gosec // a path that we found
 	if said, err := check.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%s: nginx -t: %s", e.Config, bytes.TrimSpace(said))
+		return fmt.Errorf("a config file is wrong: nginx -t: %s", bytes.TrimSpace(said))
+	}
+	return nil
+}
+
+func (s *Supervisor) nginx(ctx context.Context, e *Entry) (*recipe, error) {
+	path, args, err := s.nginxArgs(e)
+	if err != nil {
+		return nil, err
 	}
 	return &recipe{
 		commands: func() []*exec.Cmd {

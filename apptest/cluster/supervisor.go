@@ -155,11 +155,16 @@ func (s *Supervisor) all() []*member {
 	return slices.Clone(s.members)
 }
 
-// check has `headgate check` read the config files of Headgate's programs.
+// check has the programs read their config files: nginx its own, `headgate check` the others.
 func (s *Supervisor) check(ctx context.Context) error {
 	args := []string{"check", s.operatorConfig()}
 	for _, m := range s.all() {
-		if m.entry.Config != "" && m.entry.Kind != Nginx {
+		switch {
+		case m.entry.Kind == Nginx:
+			if err := s.checkNginx(ctx, &m.entry); err != nil {
+				return err
+			}
+		case m.entry.Config != "":
 			args = append(args, m.entry.Config)
 		}
 	}

@@ -1,10 +1,10 @@
 # Headgate. `make` alone lists the targets.
 #
 # Needs Go 1.26 and nothing else to run. Tests of real parts want RabbitMQ, MariaDB, Redis' client,
-# nginx and Chromium with its driver; those that are missing are skipped and counted at the end.
+# nginx, wrk, JMeter and Chromium with its driver; those that are missing are skipped and counted at the end.
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
-PROGRAMS := interceptor counter backend consumer headgate
+PROGRAMS := interceptor counter backend consumer headgate cluster
 DATA     ?= $(or $(HEADGATE_DATA),./data)
 
 # Programs, vet and plain tests share one set of build flags, so that one build cache serves them all.
@@ -13,7 +13,7 @@ export GOFLAGS = -trimpath -buildvcs=false
 LDFLAGS = -s -w -X headgate.example/lib/service.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset build test soak bench bench-edge bench-counter bench-ledger check clean vet format services $(PROGRAMS:%=bin/%)
+.PHONY: help run reset cluster cluster-status cluster-down build test soak bench bench-edge bench-counter bench-ledger check clean vet format services $(PROGRAMS:%=bin/%)
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,13 +26,24 @@ reset: ## delete ./data (HEADGATE_DATA), so that the next `make run` starts over
 		echo "make reset: $(DATA) holds no headgate.yaml, so it is not Headgate's data: nothing was deleted" >&2; exit 1; fi
 	rm -rf -- "$(DATA)"
 
-build: $(PROGRAMS:%=bin/%) ## build bin/{interceptor,counter,backend,consumer,headgate}
+cluster: build ## run every program as a process of its own, as deploy/local says, with private RabbitMQ and MariaDB, on ./data/cluster (HEADGATE_CLUSTER)
+	@bin/cluster up
+
+cluster-status: bin/cluster ## who is alive and leads, shares of the ring, queues, audit
+	@bin/cluster status
+
+cluster-down: bin/cluster ## end the cluster; `bin/cluster down --wipe` removes its data, too
+	@bin/cluster down
+
+build: $(PROGRAMS:%=bin/%) ## build bin/{interceptor,counter,backend,consumer,headgate,cluster}
 
 # The go command knows best what is up to date.
 bin/interceptor bin/counter bin/backend bin/consumer: bin/%:
 	go build -ldflags '$(LDFLAGS)' -o $@ ./$*/cmd/$*
 bin/headgate:
 	go build -ldflags '$(LDFLAGS)' -o $@ ./cli/cmd/headgate
+bin/cluster:
+	go build -ldflags '-s -w' -o $@ ./apptest/cmd/cluster
 
 # Package tests run with the race detector (it needs gcc or clang; without one they run without it,
 # said loudly); crowds and kills run on the plain programs of bin/. apptest/cmd/services starts
@@ -69,7 +80,7 @@ bench-ledger: build ## publishing against the AMQP client alone, the consumer ag
 		if [ $$status = 0 ]; then echo "$$words" | grep "^ledger\."; else echo "$$words"; exit $$status; fi'
 
 check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files
-	set -a; . ./deploy/config/example.env; bin/headgate check deploy/config/*.yaml deploy/config/*/*.yaml deploy/examples/*/*.yaml
+	set -a; eval "$$(bin/headgate secret --env)"; bin/headgate check deploy/config/*.yaml deploy/config/*/*.yaml deploy/examples/*/*.yaml deploy/local/*-*.yaml deploy/local/headgate.yaml
 	@if command -v staticcheck >/dev/null; then echo staticcheck; staticcheck $$(go list work); \
 		else echo "staticcheck is not installed: left out (go install honnef.co/go/tools/cmd/staticcheck@latest)"; fi
 	@for module in $$(go list -m -f '{{.Dir}}'); do \
@@ -78,6 +89,7 @@ check: vet format bin/headgate ## vet, format, staticcheck when installed, sampl
 vet:
 	go vet work
 	go vet -tags simbroken_borrow,simbroken_refuse,simbroken_wall ./counter/machine ./counter/simulation
+	go vet -tags rehearsalbroken ./consumer
 
 format:
 	@unformatted=$$(gofmt -l $$(go list -m -f '{{.Dir}}')); if [ -n "$$unformatted" ]; then \

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -43,7 +42,7 @@ func TestDueTogether(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = book.Close() })
 	d.market = &market{edge: d.fleet.Edge, cli: d.fleet.CLI, ledger: book}
-	d.counter = redis.NewClient(&redis.Options{Addr: d.fleet.RESP[0], Password: "client-password", Protocol: 2, DisableIdentity: true})
+	d.counter = redis.NewClient(&redis.Options{Addr: d.fleet.RESP[0], Password: programs.ClientPassword, Protocol: 2, DisableIdentity: true})
 	t.Cleanup(func() { _ = d.counter.Close() })
 	d.others = d.buyers(t, 20_000, "o")
 	var seconds []float64
@@ -172,7 +171,7 @@ func reserveMany(t *testing.T, counter *redis.Client, sale string, count int) (m
 func dueMessage(order, sale, user, slot string) string {
 	payload := fmt.Sprintf(`{"order":%q,"sale":%q,"user":%q,"quantity":1,"slot":%s,"key":"","exp":1}`, order, sale, user, slot)
 	text := "v1.t1." + base64.RawURLEncoding.EncodeToString([]byte(payload))
-	mac := hmac.New(sha256.New, []byte(strings.Repeat("ticket-secret-", 3)))
+	mac := hmac.New(sha256.New, []byte(programs.TicketSecret))
 	mac.Write([]byte(text))
 	ticket := text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 	return fmt.Sprintf(`{"version":1,"ticket":%q,"accepted_at":%d}`, ticket, time.Now().UnixMilli())

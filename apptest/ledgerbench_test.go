@@ -30,7 +30,6 @@ const (
 	drainOrders      = 30_000 // of one run
 	tutorialRun      = 2 * time.Second
 	tutorialSessions = 32
-	ticketSecret     = "ticket-secret-ticket-secret-ticket-secret-" // as programs.Fleet has it
 )
 
 // BenchmarkLedgerDrain measures the real consumer from a full queue to committed rows, its CONFIRM at
@@ -110,7 +109,7 @@ func (d *drain) run(b *testing.B, sale string) float64 {
 // fill takes units at the counter, as the edge does, and publishes the orders.
 func (d *drain) fill(b testing.TB, sale string, orders int) {
 	b.Helper()
-	counter := redis.NewClient(&redis.Options{Addr: d.fleet.RESP[0], Password: "client-password", Protocol: 2, DisableIdentity: true})
+	counter := redis.NewClient(&redis.Options{Addr: d.fleet.RESP[0], Password: programs.ClientPassword, Protocol: 2, DisableIdentity: true})
 	defer counter.Close() //nolint:errcheck // a benchmark's end
 	conn, err := amqp.Dial(d.broker)
 	if err != nil {
@@ -165,7 +164,7 @@ func orderMessage(order, sale, user string) []byte {
 	now := time.Now().UnixMilli()
 	payload := fmt.Sprintf(`{"order":"%s","sale":"%s","user":"%s","quantity":1,"slot":1,"key":"","exp":%d}`, order, sale, user, now+600_000)
 	signed := "v1.t1." + base64.RawURLEncoding.EncodeToString([]byte(payload))
-	mac := hmac.New(sha256.New, []byte(ticketSecret))
+	mac := hmac.New(sha256.New, []byte(programs.TicketSecret))
 	mac.Write([]byte(signed))
 	return fmt.Appendf(nil, `{"version":1,"ticket":"%s.%s","accepted_at":%d}`, signed, base64.RawURLEncoding.EncodeToString(mac.Sum(nil)), now)
 }

@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	ownTokenSecret  = "the-token-secret-of-a-shop-of-its-own"
-	ownTicketSecret = "the-ticket-secret-of-a-shop-of-its-own"
+	ownTokenSecret  = "what-signs-the-tokens-of-a-shop-of-its-own"
+	ownTicketSecret = "what-signs-the-tickets-of-a-shop-of-its-own"
 )
 
 // ownShop is the example in deploy/examples/ownshop behind an edge and a counter: without our backend,
@@ -51,8 +51,8 @@ func startOwnShop(t *testing.T, edit func(*programs.Config)) *ownShop {
 	o := &ownShop{t: t, path: filepath.Join(folder, "ownshop"), journal: filepath.Join(folder, "orders.jsonl"),
 		edge: ports[0], address: ports[1], admin: ports[2], resp: ports[3], counterAdmin: ports[4],
 		counterConfig: filepath.Join(folder, "counter.yaml"), env: []string{
-			"HEADGATE_TOKEN_SECRET=" + ownTokenSecret, "HEADGATE_TICKET_SECRET=" + ownTicketSecret, "HEADGATE_HOP_SECRET=the-hop-secret-of-a-shop",
-			"HEADGATE_COUNTER_CLIENT_PASSWORD=client-password", "HEADGATE_COUNTER_OPERATOR_PASSWORD=operator-password",
+			"HEADGATE_TOKEN_SECRET=" + ownTokenSecret, "HEADGATE_TICKET_SECRET=" + ownTicketSecret, "HEADGATE_HOP_SECRET=what-signs-the-hops-of-a-shop-of-its-own",
+			"HEADGATE_COUNTER_CLIENT_PASSWORD=" + programs.ClientPassword, "HEADGATE_COUNTER_OPERATOR_PASSWORD=" + programs.OperatorPassword,
 		}}
 	example := filepath.Join(root, "deploy", "examples", "ownshop")
 	programs.MustRun(t, "go", "build", "-C", example, "-o", o.path, ".")
@@ -99,7 +99,7 @@ func (o *ownShop) operator(args ...string) any {
 		o.t.Fatal(err)
 	}
 	defer c.Close() //nolint:errcheck // nothing is on its way
-	if _, err := c.Do(5*time.Second, "AUTH", "operator-password"); err != nil {
+	if _, err := c.Do(5*time.Second, "AUTH", programs.OperatorPassword); err != nil {
 		o.t.Fatal(err)
 	}
 	reply, err := c.Do(5*time.Second, args...)

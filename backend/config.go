@@ -51,6 +51,9 @@ type SalesConfig struct {
 	// AuditGrace is how long an accepted order may stay without a row before the audit calls it lost;
 	// default 60s.
 	AuditGrace time.Duration `yaml:"audit_grace"`
+	// AuditEvery is how often this backend compares counter and ledger by itself, for the metrics and the log;
+	// 1s to 1h, 0: never. Default 1m.
+	AuditEvery time.Duration `yaml:"audit_every"`
 }
 
 // AccountsConfig bounds what signing in costs.
@@ -101,12 +104,20 @@ func DefaultConfig() Config {
 		MigrateOnStart: true,
 		Sales: SalesConfig{
 			Currency: "CNY", HoldFor: 30 * time.Second, RetainFor: 24 * time.Hour, PayWithin: 15 * time.Minute,
-			Refresh: 500 * time.Millisecond, AuditGrace: time.Minute,
+			Refresh: 500 * time.Millisecond, AuditGrace: time.Minute, AuditEvery: time.Minute,
 		},
 		Accounts: AccountsConfig{HashQueue: 128, HashWait: 2 * time.Second},
 		Limits:   LimitsConfig{Connections: 8192, Waiters: 4096},
 		Payment:  payment.DefaultConfig(),
 	}
+}
+
+// Common gives the config without what is this node's own: backends that are configured alike have the same
+// hash of it.
+func (c *Config) Common() any {
+	common := *c
+	common.Service, common.Listen = service.Config{}, ""
+	return common
 }
 
 // Validate reports every field that is wrong.
@@ -149,8 +160,15 @@ func (c *SalesConfig) validate(p *config.Problems) {
 	if c.Refresh < 250*time.Millisecond || c.Refresh > time.Second {
 		p.Addf("refresh", "must be 250ms to 1s, is %s", c.Refresh)
 	}
+	c.validateAudit(p)
 	if c.AuditGrace < time.Second || c.AuditGrace > time.Hour {
 		p.Addf("audit_grace", "must be 1s to 1h, is %s", c.AuditGrace)
+	}
+}
+
+func (c *SalesConfig) validateAudit(p *config.Problems) {
+	if c.AuditEvery != 0 && (c.AuditEvery < time.Second || c.AuditEvery > time.Hour) {
+		p.Addf("audit_every", "must be 1s to 1h, or 0 for never, is %s", c.AuditEvery)
 	}
 }
 

@@ -368,3 +368,25 @@ func TestHealth(t *testing.T) {
 		t.Fatalf("with the counter away: %+v, want ready and degraded", report)
 	}
 }
+
+// The backend audits by itself: what it finds is in the metrics, and in the log.
+func TestAuditsByItself(t *testing.T) {
+	s := newShop(t, func(c *backend.Config) { c.Sales.AuditEvery = time.Second })
+	s.openSale("1", 10)
+	ticket, _ := s.hold("1", "a1")
+	s.consume(ticket)
+	shows := func(line string) func() bool {
+		return func() bool {
+			var text strings.Builder
+			s.runtime.Metrics.WritePrometheus(&text)
+			return strings.Contains(text.String(), line)
+		}
+	}
+	servicetest.Eventually(t, 10*time.Second, "an audit that holds", func() bool {
+		return !shows(`headgate_backend_audits_total{verdict="holds"} 0`)() && shows("headgate_backend_audit_violated_sales 0")()
+	})
+	if _, err := s.counter.Release(t.Context(), ticket.Order, "mistake"); err != nil {
+		t.Fatal(err)
+	}
+	servicetest.Eventually(t, 10*time.Second, "an audit that is violated", shows("headgate_backend_audit_violated_sales 1"))
+}

@@ -84,7 +84,8 @@ type Server struct {
 	pusher   *agreement.Pusher
 	metrics  *figures
 	intake   *intake
-	auditing chan struct{} // held by the audit that runs
+	auditing chan struct{} // held by the audit or repair that was asked for and runs
+	audits   auditWatch
 
 	hopComplaint atomic.Int64 // when bad hop signatures were last complained of, milliseconds; 0: never
 }
@@ -117,7 +118,7 @@ func (s *Server) open(ctx context.Context, rt *service.Runtime) error {
 	if s.hops, err = auth.NewKeyring(cfg.HopKeys); err != nil {
 		return fmt.Errorf("hop_keys: %w", err)
 	}
-	if s.store, err = store.Open(ctx, cfg.Database, s.log); err != nil {
+	if s.store, err = store.Open(ctx, cfg.Database, s.log, s.health.SetWaiting); err != nil {
 		return err
 	}
 	if cfg.MigrateOnStart {
@@ -146,6 +147,7 @@ func (s *Server) open(ctx context.Context, rt *service.Runtime) error {
 	s.waiters = newWaiters(s.store, s.counter, cfg.Limits.Waiters, s.log)
 	s.pusher = agreement.New(s.store, s.counter, s.log)
 	s.watchParts(rt.Metrics)
+	s.watchMetrics(rt.Metrics)
 	s.registerHealth()
 	return s.listen()
 }
@@ -175,9 +177,9 @@ func (s *Server) listen() error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", s.config.Listen)
+	listener, err := service.Listen("listen", s.config.Listen)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
 	s.listener = limitListener(listener, s.config.Limits.Connections)
 	s.http = &http.Server{
@@ -206,6 +208,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.pusher.Run(parts, pushEvery) })
 	running.Go(func() { s.waiters.run(parts) })
+	running.Go(func() { s.watchAudit(parts) })
 	running.Go(func() { s.voided.Run(parts) })
 	if s.config.Payment.Provider == payment.Sandbox {
 		running.Go(func() { sandbox.NewCourier(s.store, s.notifyAddress(), s.log).Run(parts) })

@@ -32,7 +32,7 @@ type API struct {
 // NewAPI takes the address that the config names as `api`.
 func NewAPI(base string, tokens auth.TokenConfig) (*API, error) {
 	tokens.Lifetime = operatorTokenLife
-	signer, err := newSigner(tokens)
+	signer, err := NewSigner(tokens)
 	if err != nil {
 		return nil, err
 	}

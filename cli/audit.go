@@ -36,15 +36,16 @@ const auditReach = 10 * time.Second
 // auditPause lies between two looks at a system that has not settled.
 const auditPause = 500 * time.Millisecond
 
-// audited is an open counter, ledger and queue.
-type audited struct {
-	counter *client.Client
-	ledger  *store.Store
+// Books are an open counter, ledger and queue: what the audit reads.
+type Books struct {
+	Counter *client.Client
+	Ledger  *store.Store
 	orders  queue.Queue
 	topic   string
 }
 
-func openAudited(ctx context.Context, from AuditSources, log *slog.Logger) (*audited, error) {
+// OpenBooks opens what from names. Close them.
+func OpenBooks(ctx context.Context, from AuditSources, log *slog.Logger) (*Books, error) {
 	reach, cancel := context.WithTimeout(ctx, auditReach)
 	defer cancel()
 	ledger, err := store.Open(reach, from.Ledger, log)
@@ -59,17 +60,19 @@ func openAudited(ctx context.Context, from AuditSources, log *slog.Logger) (*aud
 	if err != nil {
 		return nil, errors.Join(err, orders.Close(), ledger.Close())
 	}
-	return &audited{counter: counter, ledger: ledger, orders: orders, topic: from.Topic}, nil
+	return &Books{Counter: counter, Ledger: ledger, orders: orders, topic: from.Topic}, nil
 }
 
-func (a *audited) close() {
-	a.counter.Close()
-	_ = a.orders.Close() // nothing was published
-	_ = a.ledger.Close() // every change was committed
+// Close closes them; nothing was written.
+func (b *Books) Close() {
+	b.Counter.Close()
+	_ = b.orders.Close() // nothing was published
+	_ = b.Ledger.Close() // every change was committed
 }
 
-func (a *audited) depth(ctx context.Context) (queue.Depth, error) {
-	return a.orders.Depth(ctx, a.topic)
+// Depth counts what is stored under the orders' topic.
+func (b *Books) Depth(ctx context.Context) (queue.Depth, error) {
+	return b.orders.Depth(ctx, b.topic)
 }
 
 func unreachable(err error) audit.Report {
@@ -78,18 +81,19 @@ func unreachable(err error) audit.Report {
 
 // Audit compares counter and ledger, for at most wait again and again while it has not settled.
 func Audit(ctx context.Context, from AuditSources, saleID string, wait time.Duration, log *slog.Logger) audit.Report {
-	a, err := openAudited(ctx, from, log)
+	b, err := OpenBooks(ctx, from, log)
 	if err != nil {
 		return unreachable(err)
 	}
-	defer a.close()
-	return a.audit(ctx, saleID, wait)
+	defer b.Close()
+	return b.Audit(ctx, saleID, wait)
 }
 
-func (a *audited) audit(ctx context.Context, saleID string, wait time.Duration) audit.Report {
+// Audit compares counter and ledger, for at most wait again and again while it has not settled.
+func (b *Books) Audit(ctx context.Context, saleID string, wait time.Duration) audit.Report {
 	deadline := time.Now().Add(wait)
 	for {
-		report := audit.Run(ctx, a.counter, a.ledger, a.depth, audit.Options{Sale: saleID})
+		report := audit.Run(ctx, b.Counter, b.Ledger, b.Depth, audit.Options{Sale: saleID})
 		if !again(report, saleID) || !time.Now().Before(deadline) {
 			return report
 		}

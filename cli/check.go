@@ -13,6 +13,7 @@ import (
 	"headgate.example/counter"
 	"headgate.example/interceptor"
 	"headgate.example/lib/config"
+	"headgate.example/lib/service"
 )
 
 // Kinds lists the kinds of config files.
@@ -27,26 +28,32 @@ func CheckConfig(path, kind string) (foundKind, hash string, err error) {
 		}
 	}
 	var into config.Validator
+	var section *service.Config
 	switch kind {
 	case "interceptor":
 		c := interceptor.DefaultConfig()
-		into = &c
+		into, section = &c, &c.Service
 	case "counter":
 		c := counter.DefaultConfig()
-		into = &c
+		into, section = &c, &c.Service
 	case "backend":
 		c := backend.DefaultConfig()
-		into = &c
+		into, section = &c, &c.Service
 	case "consumer":
 		c := consumer.DefaultConfig()
-		into = &c
+		into, section = &c, &c.Service
 	case "headgate":
 		c := DefaultConfig()
-		into = &c
+		into, section = &c, &c.Service
 	default:
 		return "", "", fmt.Errorf("kind: want one of %s, got %q", strings.Join(Kinds(), ", "), kind)
 	}
-	if err := config.Load(path, into); err != nil {
+	text, err := config.ReadFile(path)
+	if err != nil {
+		return kind, "", err
+	}
+	// As the program itself will read it: see service.Main.
+	if err := config.ParseChecked(path, text, into, func(p *config.Problems) { section.CheckSecrets(p, into) }); err != nil {
 		return kind, "", err
 	}
 	return kind, config.Hash(into), nil

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,18 +12,10 @@ import (
 	"headgate.example/lib/config"
 )
 
-// The sample configs are right, with the sample environment.
+// The sample configs are right, with an environment as `headgate secret --env` makes it.
 func TestSampleConfigs(t *testing.T) {
 	folder := filepath.Join("..", "deploy", "config")
-	env, err := os.ReadFile(filepath.Join(folder, "example.env"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(env)) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(name, "#") {
-			t.Setenv(name, strings.Trim(value, "'"))
-		}
-	}
+	setExampleEnv(t)
 	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no samples: %v", err)

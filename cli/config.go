@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"net"
 
 	"headgate.example/backend"
@@ -23,6 +24,9 @@ type Config struct {
 	// API is where the operator's commands find the edge: http://host:port. Default: where the
 	// interceptor listens.
 	API string `yaml:"api"`
+	// Admins are where `headgate preflight` finds the admin ports of all programs: host:port. Default: that of
+	// the one process.
+	Admins []string `yaml:"admins"`
 
 	Interceptor interceptor.Config `yaml:"interceptor"`
 	Counter     counter.Config     `yaml:"counter"`
@@ -40,12 +44,18 @@ func DefaultConfig() Config {
 		Consumer:    consumer.DefaultConfig(),
 	}
 	c.Service.Admin = "127.0.0.1:8180"
+	c.Service.Mode = service.Development // the one process; the layers' own modes are not used in it
 	return c
 }
 
 // Validate checks every layer.
 func (c *Config) Validate(p *config.Problems) {
 	c.Service.Validate(p.In("service"))
+	for i, admin := range c.Admins {
+		if _, _, err := net.SplitHostPort(admin); err != nil {
+			p.Addf(fmt.Sprintf("admins[%d]", i), "must be host:port such as edge-1:8181, is %q", admin)
+		}
+	}
 	c.Interceptor.Validate(p.In("interceptor"))
 	c.Counter.Validate(p.In("counter"))
 	c.Backend.Validate(p.In("backend"))
@@ -84,6 +94,14 @@ func (c *Config) APIAddress() string {
 		return c.API
 	}
 	return "http://" + reachable(c.Interceptor.Listen)
+}
+
+// AdminAddresses are the admin ports of all programs.
+func (c *Config) AdminAddresses() []string {
+	if len(c.Admins) > 0 {
+		return c.Admins
+	}
+	return []string{c.AdminAddress()}
 }
 
 // AdminAddress is the admin port of a process that runs all layers.

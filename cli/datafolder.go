@@ -100,8 +100,8 @@ func renderConfig(folder string) (string, error) {
 	var text strings.Builder
 	err := template.Must(template.New(ConfigName).Parse(configText)).Execute(&text, map[string]string{
 		"Queue": quoted(folder, "queue.db"), "Ledger": quoted(folder, "ledger.db"), "Counter": quoted(folder, "counter"),
-		"TokenSecret": newSecret(), "TicketSecret": newSecret(), "HopSecret": newSecret(), "PaymentSecret": newSecret(),
-		"ClientPassword": rand.Text(), "OperatorPassword": rand.Text(),
+		"TokenSecret": NewSecret(), "TicketSecret": NewSecret(), "HopSecret": NewSecret(), "PaymentSecret": NewSecret(),
+		"ClientPassword": NewSecret(), "OperatorPassword": NewSecret(),
 	})
 	if err != nil {
 		return "", fmt.Errorf("writing the config: %w", err)
@@ -122,8 +122,7 @@ func quoted(folder, name string) string {
 	return string(text)
 }
 
-// newSecret has 260 bits of randomness, newPassword 60.
-func newSecret() string   { return rand.Text() + rand.Text() }
+// newPassword has 60 bits of randomness.
 func newPassword() string { return strings.ToLower(rand.Text()[:12]) }
 
 // writePrivate writes a file that its owner alone may read, whole or not at all.

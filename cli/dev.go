@@ -9,7 +9,6 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"headgate.example/backend"
@@ -164,7 +163,7 @@ func (d *Dev) openAdmin(runtimes []*service.Runtime) error {
 	}
 	admin, err := service.OpenAdmin(d.cfg.Service.Admin, runtimes...)
 	if err != nil {
-		return fmt.Errorf("service.admin: %w", err)
+		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	d.admin, d.stopAdmin, d.adminDone = admin, stop, make(chan struct{})
@@ -187,17 +186,11 @@ func (d *Dev) checkAddresses() error {
 		if a.address == "" {
 			continue
 		}
-		listener, err := net.Listen("tcp", a.address)
+		listener, err := service.Listen(a.field, a.address)
 		if err == nil {
 			err = listener.Close()
 		}
-		switch {
-		case err == nil:
-		case errors.Is(err, syscall.EADDRINUSE):
-			problems = append(problems, fmt.Errorf("%s: %s is taken by another program: stop that one, or change the address in the config", a.field, a.address))
-		default:
-			problems = append(problems, fmt.Errorf("%s: cannot listen on %s: %w", a.field, a.address, errors.Unwrap(err)))
-		}
+		problems = append(problems, err)
 	}
 	return errors.Join(problems...)
 }

@@ -13,6 +13,8 @@ replace (
 
 require (
 	github.com/spf13/cobra v1.10.2
+	github.com/valyala/fasthttp v1.74.0
+	go.uber.org/goleak v1.3.0
 	go.yaml.in/yaml/v3 v3.0.6
 	headgate.example/backend v0.0.0
 	headgate.example/consumer v0.0.0
@@ -20,6 +22,7 @@ require (
 	headgate.example/hashring v0.0.0
 	headgate.example/interceptor v0.0.0
 	headgate.example/lib v0.0.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (
@@ -63,7 +66,6 @@ require (
 	github.com/sony/gobreaker/v2 v2.4.0 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/valyala/bytebufferpool v1.0.0 // indirect
-	github.com/valyala/fasthttp v1.74.0 // indirect
 	github.com/valyala/fastrand v1.1.0 // indirect
 	github.com/valyala/histogram v1.2.0 // indirect
 	go.etcd.io/bbolt v1.3.6 // indirect

@@ -40,25 +40,25 @@ func Repair(ctx context.Context, from AuditSources, options repair.Options, wait
 	if err != nil {
 		return failed(fmt.Errorf("ticket_keys: %w", err))
 	}
-	a, err := openAudited(ctx, from, log)
+	books, err := OpenBooks(ctx, from, log)
 	if err != nil {
 		return failed(err)
 	}
-	defer a.close()
+	defer books.Close()
 	shards := make(map[string]int, len(from.Counter.Shards))
 	for _, shard := range from.Counter.Shards {
 		shards[shard.Name] = shard.Number
 	}
-	provider, err := open.Open(from.Payment, a.ledger)
+	provider, err := open.Open(from.Payment, books.Ledger)
 	if err != nil {
 		return failed(err)
 	}
-	parts := repair.Parts{Counter: a.counter, Ledger: a.ledger, Depth: a.depth, Tickets: keys, Shards: shards, Provider: provider, Log: log}
+	parts := repair.Parts{Counter: books.Counter, Ledger: books.Ledger, Depth: books.Depth, Tickets: keys, Shards: shards, Provider: provider, Log: log}
 	done := Repaired{Repair: repair.Run(ctx, parts, options)}
 	if options.Apply {
 		wait = max(wait, settleWait)
 	}
-	done.Audit = a.audit(ctx, options.Sale, wait)
+	done.Audit = books.Audit(ctx, options.Sale, wait)
 	return done
 }
 

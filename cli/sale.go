@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -74,6 +75,35 @@ func (a *API) ensureOpen(ctx context.Context, id string) error {
 		err = &Refusal{Status: http.StatusServiceUnavailable, Code: "unavailable", Detail: fmt.Sprintf("the counter has not opened sale %s yet", id)}
 	}
 	return err
+}
+
+// OpenSale creates and opens a sale, or finds that it is, and returns when the counter knows it. What is not
+// available yet is asked for again, for about 20 s.
+func (a *API) OpenSale(ctx context.Context, s NewSale) error {
+	const pause, tries = 200 * time.Millisecond, 100
+	for try := 1; ; try++ {
+		err := a.CreateSale(ctx, s)
+		var refusal *Refusal
+		if errors.As(err, &refusal) && refusal.Code == "conflict" {
+			err = nil // it was created before
+		}
+		if err == nil {
+			err = a.ensureOpen(ctx, s.ID)
+		}
+		if err == nil || try == tries {
+			return err
+		}
+		if errors.As(err, &refusal) && refusal.Status != 503 {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
 }
 
 // AdminSale is a sale as operators see it.

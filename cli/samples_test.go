@@ -15,14 +15,20 @@ import (
 
 const samples = "../deploy/config"
 
-// setExampleEnv sets what deploy/config/example.env sets.
+// setExampleEnv sets the names of deploy/config/example.env, to secrets of their own.
 func setExampleEnv(t *testing.T) (names []string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(samples, "example.env"))
-	if err != nil {
+	var text strings.Builder
+	if err := WriteEnvironment(&text); err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
+	return setEnv(t, text.String())
+}
+
+// setEnv sets what an environment file sets.
+func setEnv(t *testing.T, text string) (names []string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
 		name, value, found := strings.Cut(strings.TrimSpace(line), "=")
 		if strings.HasPrefix(line, "#") || !found {
 			continue
@@ -36,7 +42,7 @@ func setExampleEnv(t *testing.T) (names []string) {
 // sampleFiles are all samples.
 func sampleFiles(t *testing.T) (files []string) {
 	t.Helper()
-	for _, pattern := range []string{"*.yaml", "*/*.yaml", "../examples/*/*.yaml"} {
+	for _, pattern := range []string{"*.yaml", "*/*.yaml", "../examples/*/*.yaml", "../local/*-*.yaml", "../local/headgate.yaml"} {
 		found, err := filepath.Glob(filepath.Join(samples, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -69,7 +75,7 @@ func TestSamplesAreRight(t *testing.T) {
 func TestSamplesNeedTheirEnvironment(t *testing.T) {
 	names := setExampleEnv(t)
 	all := ""
-	for _, file := range sampleFiles(t) {
+	for _, file := range append(sampleFiles(t), filepath.Join("..", "deploy", "compose", "compose.yaml")) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -77,7 +83,7 @@ func TestSamplesNeedTheirEnvironment(t *testing.T) {
 		all += string(text)
 	}
 	for _, name := range names {
-		if !strings.Contains(all, "${"+name+"}") {
+		if !strings.Contains(all, "${"+name+"}") && !strings.Contains(all, "${"+name+":?") {
 			t.Errorf("example.env sets %s, which no sample uses", name)
 		}
 	}

@@ -212,7 +212,7 @@ func (r *rig) open(s NewSale) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if err := seedSale(r.t.Context(), api, s); err != nil {
+	if err := api.OpenSale(r.t.Context(), s); err != nil {
 		r.t.Fatal(err)
 	}
 }

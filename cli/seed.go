@@ -23,7 +23,7 @@ func seed(ctx context.Context, cfg *Config, folder *Folder, api *API, log *slog.
 	}
 	now := time.Now().Truncate(time.Second)
 	for _, s := range demoSales(now) {
-		if err := seedSale(ctx, api, s); err != nil {
+		if err := api.OpenSale(ctx, s); err != nil {
 			return fmt.Errorf("seeding sale %s: %w", s.ID, err)
 		}
 	}
@@ -68,34 +68,5 @@ func demoSales(now time.Time) []NewSale {
 				{At: opens.Add(10 * time.Minute).UnixMilli(), Units: 100},
 			},
 		},
-	}
-}
-
-// seedSale creates and opens a sale. The layers have only just begun: what is not available yet is
-// asked for again.
-func seedSale(ctx context.Context, api *API, s NewSale) error {
-	const pause, tries = 200 * time.Millisecond, 100
-	for try := 1; ; try++ {
-		err := api.CreateSale(ctx, s)
-		var refusal *Refusal
-		if errors.As(err, &refusal) && refusal.Code == "conflict" {
-			err = nil // it was created before
-		}
-		if err == nil {
-			err = api.ensureOpen(ctx, s.ID)
-		}
-		if err == nil || try == tries {
-			return err
-		}
-		if errors.As(err, &refusal) && refusal.Status != 503 {
-			return err
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		}
 	}
 }

@@ -36,7 +36,7 @@ func WriteTokens(w io.Writer, tokens auth.TokenConfig, spec TokenSpec, now time.
 	if spec.Life != 0 {
 		tokens.Lifetime = spec.Life
 	}
-	signer, err := newSigner(tokens)
+	signer, err := NewSigner(tokens)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,8 @@ func WriteTokens(w io.Writer, tokens auth.TokenConfig, spec TokenSpec, now time.
 
 func userName(spec TokenSpec, i int) string { return fmt.Sprintf("%s%06d", spec.Prefix, i) }
 
-func newSigner(tokens auth.TokenConfig) (*auth.Signer, error) {
+// NewSigner makes tokens with the configured key, as long as the config names one that signs.
+func NewSigner(tokens auth.TokenConfig) (*auth.Signer, error) {
 	if tokens.SigningKey == "" {
 		return nil, errors.New("signing_key: the config names no key that signs tokens; use the config of a program that does (backend.tokens.signing_key)")
 	}

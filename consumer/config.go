@@ -78,6 +78,14 @@ func DefaultConfig() Config {
 	return c
 }
 
+// Common gives the config without what is this node's own: consumers that are configured alike have the same
+// hash of it.
+func (c *Config) Common() any {
+	common := *c
+	common.Service = service.Config{}
+	return common
+}
+
 // Validate checks each field and the relations between them.
 func (c *Config) Validate(p *config.Problems) {
 	c.Service.Validate(p.In("service"))

@@ -77,6 +77,17 @@ func (s *Server) consume(drain, work context.Context, sub queue.Subscription, pa
 	}
 }
 
+// oldestOf is when the first of the deliveries was published, now where none says so.
+func oldestOf(deliveries []queue.Delivery, now time.Time) time.Time {
+	oldest := now
+	for i := range deliveries {
+		if at := deliveries[i].PublishedAt; at.Before(oldest) && !at.IsZero() && at.Unix() > 0 {
+			oldest = at
+		}
+	}
+	return oldest
+}
+
 // delivered is a message with the delivery that brought it.
 type delivered struct {
 	*message
@@ -87,7 +98,12 @@ type delivered struct {
 // a shard of the counter keeps the batch until the shard answers or ParkAfter is over. It returns
 // errStopping when the consumer stops first, or errUnacknowledged.
 func (s *Server) batch(drain, work context.Context, sub queue.Subscription, deliveries []queue.Delivery) error {
+	deliveries, lost := s.loss.of(deliveries)
+	if err := s.acknowledge(work, sub, lost); err != nil {
+		return err
+	}
 	s.meter.batch(len(deliveries))
+	defer s.meter.hold(oldestOf(deliveries, s.clock.Now()))()
 	todo := make([]delivered, len(deliveries))
 	for i, d := range deliveries {
 		todo[i] = delivered{s.parse(d.Body), d}

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,11 +27,15 @@ type meter struct {
 	swept         *metrics.Counter
 	unannounced   *metrics.Counter
 	backlog       atomic.Pointer[store.Backlog]
+
+	holding sync.Mutex
+	held    map[*time.Time]struct{} // of each batch in hand, when its oldest message was published; guarded by holding
 }
 
-func newMeter(set *metrics.Set) *meter {
+func newMeter(set *metrics.Set, now func() time.Time) *meter {
 	m := &meter{
 		set:           set,
+		held:          map[*time.Time]struct{}{},
 		batchSize:     set.NewPrometheusHistogramExt("headgate_consumer_batch_messages", []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}),
 		commitSeconds: set.NewPrometheusHistogram("headgate_consumer_commit_seconds"),
 		parked:        set.NewCounter("headgate_consumer_parked_total"),
@@ -42,6 +47,7 @@ func newMeter(set *metrics.Set) *meter {
 		swept:         set.NewCounter("headgate_consumer_deadline_cancellations_total"),
 		unannounced:   set.NewCounter("headgate_consumer_deadline_messages_lost_total"),
 	}
+	set.NewGauge("headgate_consumer_queue_age_seconds", func() float64 { return m.queueAge(now()).Seconds() })
 	gauge := func(name string, value func(*store.Backlog) float64) {
 		set.NewGauge(name, func() float64 {
 			if b := m.backlog.Load(); b != nil {
@@ -60,6 +66,30 @@ func newMeter(set *metrics.Set) *meter {
 	gauge("headgate_consumer_refunds_parked", func(b *store.Backlog) float64 { return float64(b.RefundsParked) })
 	gauge("headgate_consumer_dead_letters", func(b *store.Backlog) float64 { return float64(b.DeadLetters) })
 	return m
+}
+
+// hold notes a batch in hand, whose messages were published since oldest; the caller calls done after it.
+func (m *meter) hold(oldest time.Time) (done func()) {
+	m.holding.Lock()
+	defer m.holding.Unlock()
+	m.held[&oldest] = struct{}{}
+	return func() {
+		m.holding.Lock()
+		defer m.holding.Unlock()
+		delete(m.held, &oldest)
+	}
+}
+
+// queueAge is how long ago the oldest message in hand was published; 0 while there is none. Messages come in their
+// order, so that those which still wait are younger.
+func (m *meter) queueAge(now time.Time) time.Duration {
+	m.holding.Lock()
+	defer m.holding.Unlock()
+	var age time.Duration
+	for oldest := range m.held {
+		age = max(age, now.Sub(*oldest))
+	}
+	return age
 }
 
 func (m *meter) count(name, label, value string, n int) {

@@ -16,6 +16,7 @@ import (
 	paymentopen "headgate.example/lib/payment/open"
 	"headgate.example/lib/queue"
 	queueopen "headgate.example/lib/queue/open"
+	"headgate.example/lib/sale"
 	"headgate.example/lib/service"
 	"headgate.example/lib/store"
 )
@@ -44,6 +45,8 @@ type Server struct {
 	// answer; zero while it does. The workers share it.
 	away      sync.Mutex
 	awaySince map[int]time.Time // guarded by away
+
+	loss loss // of messages, on purpose: see loss.go
 }
 
 // Option replaces a part, for tests. What is replaced is not closed by the Server.
@@ -82,14 +85,14 @@ func Open(ctx context.Context, cfg Config, rt *service.Runtime, opts ...Option) 
 	if err := s.connect(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	s.meter = newMeter(rt.Metrics)
+	s.meter = newMeter(rt.Metrics, s.clock.Now)
 	s.registerHealth()
 	return s, nil
 }
 
 func (s *Server) connect(ctx context.Context) error {
 	if s.ledger == nil {
-		ledger, err := store.Open(ctx, s.cfg.Database, s.log)
+		ledger, err := store.Open(ctx, s.cfg.Database, s.log, s.rt.Health.SetWaiting)
 		if err != nil {
 			return err
 		}
@@ -124,7 +127,14 @@ func (s *Server) connect(ctx context.Context) error {
 func (s *Server) registerHealth() {
 	s.rt.Health.Register("database", service.Required, s.ledger.Ping)
 	s.rt.Health.Register("queue", service.Required, s.queue.Ping)
-	s.rt.Health.Register("counter", service.Degraded, func(context.Context) error {
+	s.rt.Health.Register("counter", service.Degraded, func(ctx context.Context) error {
+		if asked, ok := s.counter.(interface {
+			SaleList(ctx context.Context) ([]sale.Info, error)
+		}); ok {
+			if _, err := asked.SaleList(ctx); err != nil {
+				return err
+			}
+		}
 		if !s.counterAnswers.Load() {
 			return errors.New("no shard of the counter answered the last CONFIRM; consumption waits for it")
 		}

@@ -74,9 +74,9 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	for _, o := range opts {
 		o(&rc)
 	}
-	listener, err := net.Listen("tcp", cfg.Listen)
+	listener, err := service.Listen("listen", cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, err
 	}
 	s.listener = listener
 	s.recovering.Store(true)

@@ -61,7 +61,7 @@ func FuzzConfig(f *testing.F) {
 		}
 		s.install(p)
 		again := DefaultConfig()
-		err = config.ParseChange("edge.yaml", text, &again, func(p *config.Problems) { s.CheckReload(&again, p) })
+		err = config.ParseChecked("edge.yaml", text, &again, func(p *config.Problems) { s.CheckReload(&again, p) })
 		if err != nil {
 			t.Fatalf("the same config again: %v", err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"headgate.example/counter/client"
 	"headgate.example/interceptor/insight"
+	"headgate.example/interceptor/salestate"
 	"headgate.example/interceptor/strikes"
 	"headgate.example/lib/problem"
 	"headgate.example/lib/sale"
@@ -29,6 +30,7 @@ func (s *Server) registerPages() {
 		"GET /edge/refusals": s.lookAtRefusals,
 		"GET /edge/top":      s.lookAtTop,
 		"GET /edge/bans":     s.lookAtBans,
+		"GET /edge/sale":     s.lookAtSale,
 	} {
 		s.rt.Pages.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			view, wrong := look(r)
@@ -209,6 +211,22 @@ func (s *Server) lookAtBans(r *http.Request) (any, *problem.Problem) {
 		view.Bans = append(view.Bans, BanView{Kind: ban.Kind, Value: ban.Value, Until: ban.Until, Reason: ban.Reason, By: byOperator})
 	}
 	view.Total = count + total
+	return view, nil
+}
+
+// lookAtSale answers /edge/sale?id=SALE.
+func (s *Server) lookAtSale(r *http.Request) (any, *problem.Problem) {
+	id := r.URL.Query().Get("id")
+	if err := sale.CheckName("id", id); err != nil {
+		return nil, problem.New(problem.InvalidRequest, "id: must be a sale's id")
+	}
+	wall, mono := s.moment()
+	verdict := s.sales.Look([]byte(id), mono, wall)
+	view := SaleView{Node: s.plan.Load().cfg.Self, Sale: id, Known: verdict.Knowledge == salestate.Known, Code: string(verdict.Code), OpensAt: verdict.OpensAt,
+		Rules: s.rules.Index(), RulesKnown: s.rules.Known()}
+	if age, any := s.sales.Age(mono); any {
+		view.Heard, view.Age = verdict.Knowledge != salestate.Stale, age.Milliseconds()
+	}
 	return view, nil
 }
 

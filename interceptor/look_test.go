@@ -190,3 +190,35 @@ func TestLookAtBans(t *testing.T) {
 		t.Errorf("a wrong limit: status %d", status)
 	}
 }
+
+// What a node knows of a sale, and that it does not.
+func TestLookAtSale(t *testing.T) {
+	e := struck(t, nil)
+	opens := e.clock.Now().Add(time.Hour).UnixMilli()
+	e.counter.open("later", 5, 1)
+	e.counter.change(func() { e.counter.sales["later"].OpensAt = opens })
+	e.fresh()
+	for _, c := range []struct {
+		id   string
+		want SaleView
+	}{
+		{"1", SaleView{Heard: true, Known: true, RulesKnown: true}},
+		{"later", SaleView{Heard: true, Known: true, RulesKnown: true, Code: "not_open", OpensAt: opens}},
+		{"nothing", SaleView{Heard: true, RulesKnown: true}},
+	} {
+		var view SaleView
+		if status := e.look("/edge/sale?id="+c.id, &view); status != 200 {
+			t.Errorf("%s: status %d", c.id, status)
+		}
+		if view.Node != e.cfg.Self || view.Sale != c.id || view.Age < 0 {
+			t.Errorf("%s: %+v", c.id, view)
+		}
+		view.Node, view.Sale, view.Age, view.Rules = "", "", 0, 0
+		if view != c.want {
+			t.Errorf("%s: %+v, want %+v", c.id, view, c.want)
+		}
+	}
+	if status := e.look("/edge/sale?id=", nil); status != 400 {
+		t.Errorf("no id: status %d", status)
+	}
+}

@@ -91,12 +91,14 @@ func (s *Server) newReporter(what string) func(context.Context, error) {
 		switch {
 		case err != nil && ctx.Err() != context.Canceled:
 			s.figures.pollErrors.Inc()
+			s.trouble.Store(&err)
 			if !failing {
 				s.rt.Log.Warn("cannot fetch from the counter; keeping what is known", "what", what, "error", err)
 			}
 			failing = true
 		case err == nil && failing:
 			s.rt.Log.Info("fetching from the counter again", "what", what)
+			s.trouble.Store(nil)
 			failing = false
 		}
 	}

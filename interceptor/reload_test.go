@@ -175,7 +175,7 @@ func TestReloadNamesWhatCannotChange(t *testing.T) {
 		"service: {log_level: debug, drain_for: 21s}", // 9
 		"routes: [{name: x, path: x, methods: [GET], upstream: b}]", // 10: wrong in itself
 	}, "\n") + keysYAML
-	err := config.ParseChange("edge.yaml", []byte(text), &next, func(p *config.Problems) { e.server.CheckReload(&next, p) })
+	err := config.ParseChecked("edge.yaml", []byte(text), &next, func(p *config.Problems) { e.server.CheckReload(&next, p) })
 	if err == nil {
 		t.Fatal("taken")
 	}

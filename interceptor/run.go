@@ -83,14 +83,31 @@ func (s *Server) drain(served <-chan error) error {
 	return nil
 }
 
+// maxClockOffset between the counter and this machine, without a warning.
+const maxClockOffset = 250 * time.Millisecond
+
+// pollTrouble is why the counter was not heard when it was last asked, after a colon; "" when it was.
+func (s *Server) pollTrouble() string {
+	if err := s.trouble.Load(); err != nil {
+		return ": " + (*err).Error()
+	}
+	return ""
+}
+
 func (s *Server) registerHealth() {
 	s.rt.Health.Register("counter", service.Degraded, func(context.Context) error {
 		age, known := s.sales.Age(s.mono(s.now()))
 		switch {
 		case !known:
-			return errors.New("the counter has not answered yet")
+			return fmt.Errorf("the counter has not answered yet%s", s.pollTrouble())
 		case age > s.plan.Load().cfg.StateMaxAge:
-			return fmt.Errorf("the counter last answered %s ago", age.Round(time.Millisecond))
+			return fmt.Errorf("the counter last answered %s ago%s", age.Round(time.Millisecond), s.pollTrouble())
+		}
+		return nil
+	})
+	s.rt.Health.Register("clock", service.Degraded, func(context.Context) error {
+		if ahead := time.Duration(s.sales.Wall(0)) * time.Millisecond; ahead.Abs() > maxClockOffset {
+			return fmt.Errorf("the counter's clock is %s ahead of this machine's: let both follow the same time servers; tokens and hops are judged by this one's", ahead)
 		}
 		return nil
 	})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +46,7 @@ type Server struct {
 	// reloading is held while a plan is made and installed.
 	reloading sync.Mutex
 	rt        *service.Runtime
+	trouble   atomic.Pointer[error] // of the last question to the counter; nil: none
 	clock     func() time.Time
 	injected  bool // the clock is not the system's
 	opened    time.Time
@@ -131,10 +131,10 @@ func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*
 	s.install(first)
 	s.preparePeers(&cfg)
 	s.prepareServer(cfg.Server)
-	listener, err := net.Listen("tcp", cfg.Listen)
+	listener, err := service.Listen("listen", cfg.Listen)
 	if err != nil {
 		s.release()
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, err
 	}
 	s.listener = newLimitedListener(newPatientListener(listener, rt.Log), cfg.Server, s.fullAnswer)
 	s.registerHealth()

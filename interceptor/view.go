@@ -85,3 +85,19 @@ type TopView struct {
 	Users     []TalkerView `json:"users"`
 	Addresses []TalkerView `json:"addresses"`
 }
+
+// SaleView is what a node knows of one sale, and of the rules.
+type SaleView struct {
+	Node string `json:"node"`
+	Sale string `json:"sale"`
+	// Heard: the counter's list of sales is recent enough to go by; Age is how old it is.
+	Heard bool  `json:"heard"`
+	Age   int64 `json:"age_ms"`
+	Known bool  `json:"known"` // the sale is in that list
+	// Code is what speaks against new orders now, such as not_open; empty: nothing.
+	Code    string `json:"code,omitempty"`
+	OpensAt int64  `json:"opens_at,omitempty"`
+	// As in BansView.
+	Rules      int64 `json:"rules_index"`
+	RulesKnown bool  `json:"rules_known"`
+}

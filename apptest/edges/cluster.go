@@ -53,7 +53,7 @@ type Edge struct {
 	config  string
 }
 
-const config = `service: {admin: %[2]q, log_format: text, drain_for: 15s}
+const config = `service: {mode: development, admin: %[2]q, log_format: text, drain_for: 15s}
 listen: %[1]q
 self: %[3]s
 peers: [%[4]s]

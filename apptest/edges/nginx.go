@@ -29,7 +29,7 @@ func sumOf(text io.Reader, prefix string) (sum float64) {
 	return sum
 }
 
-// Nginx runs nginx with the sample deploy/nginx/headgate.conf, on the cluster's addresses, and gives its
+// Nginx runs nginx with the sample deploy/nginx/headgate.conf and what it includes, on the cluster's addresses, and gives its
 // own. drop is a text that is left out of the sample, such as the cookie's name; "" leaves it whole.
 func (c *Cluster) Nginx(program, replace, by string) (address string) {
 	c.t.Helper()
@@ -41,8 +41,14 @@ func (c *Cluster) Nginx(program, replace, by string) (address string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	locations, err := os.ReadFile(filepath.Join(root, "deploy", "nginx", "headgate-locations.conf"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	address = programs.FreePorts(c.t, 1)[0]
-	text := strings.Replace(string(sample), "listen 8000;", "listen "+address+";", 1)
+	folder := c.t.TempDir()
+	text := strings.NewReplacer("listen 8000 ", "listen "+address+" ", "/var/cache/nginx/headgate", filepath.Join(folder, "cache"),
+		"include headgate-locations.conf;", string(locations)).Replace(string(sample))
 	for _, e := range c.Edges {
 		text = strings.ReplaceAll(text, e.Name+":8080", e.Address)
 	}
@@ -52,7 +58,6 @@ func (c *Cluster) Nginx(program, replace, by string) (address string) {
 		}
 		text = strings.ReplaceAll(text, replace, by)
 	}
-	folder := c.t.TempDir()
 	main := fmt.Sprintf(`daemon off;
 master_process off;
 pid %[1]s/nginx.pid;

@@ -14,7 +14,7 @@ import (
 const BinEnv = "HEADGATE_TEST_BIN"
 
 // Names lists the programs.
-var names = []string{"interceptor", "counter", "backend", "consumer", "headgate"}
+var names = []string{"interceptor", "counter", "backend", "consumer", "headgate", "cluster"}
 
 // Binaries is the folder that holds the programs.
 type Binaries string
@@ -39,8 +39,11 @@ func FindBinaries(ctx context.Context, buildInto string) (Binaries, error) {
 	}
 	for _, name := range names {
 		source := "./" + name + "/cmd/" + name
-		if name == "headgate" {
+		switch name {
+		case "headgate":
 			source = "./cli/cmd/headgate"
+		case "cluster":
+			source = "./apptest/cmd/cluster"
 		}
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(buildInto, name), source)
 		cmd.Dir = root

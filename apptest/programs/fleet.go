@@ -1,13 +1,22 @@
 package programs
 
 import (
+	"crypto/rand"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+)
+
+// Secrets of a Fleet that tests use themselves. The programs run in production mode, which takes no weaker ones.
+const (
+	ClientPassword   = "LHT3WQ7MZB5XKE2VRN6PJDYCGA4FSU-client-of-a-fleet"
+	OperatorPassword = "V6RN2KPJ5DYXCGA7QLHT3WMZBE4FSU-operator-of-a-fleet"
+	TicketSecret     = "ZBE4FSUV6RN2KPJ5DYXCGA7QLHT3WM-tickets-of-a-fleet"
 )
 
 // FleetSpec says what a Fleet runs on.
@@ -35,6 +44,7 @@ type Fleet struct {
 	env        []string
 	folder     string
 	ports      map[string]string // of each program's admin server
+	extras     int               // were launched
 	ConfigFile string            // of the operator's commands
 	Edge       string            // http://host:port
 	LedgerFile string            // of SQLite
@@ -57,11 +67,9 @@ func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
 	t.Helper()
 	spec.Shards, spec.Backends, spec.Consumers = max(spec.Shards, 1), max(spec.Backends, 1), max(spec.Consumers, 1)
 	f := &Fleet{t: t, bin: bin, folder: t.TempDir(), ports: make(map[string]string), env: []string{
-		"HEADGATE_TOKEN_SECRET=" + strings.Repeat("token-secret-", 4),
-		"HEADGATE_TICKET_SECRET=" + strings.Repeat("ticket-secret-", 3),
-		"HEADGATE_PAYMENT_SECRET=" + strings.Repeat("payment-secret-", 3),
-		"HEADGATE_HOP_SECRET=" + strings.Repeat("hop-secret-", 3),
-		"HEADGATE_COUNTER_CLIENT_PASSWORD=client-password", "HEADGATE_COUNTER_OPERATOR_PASSWORD=operator-password",
+		"HEADGATE_TOKEN_SECRET=" + newSecret(), "HEADGATE_TICKET_SECRET=" + TicketSecret,
+		"HEADGATE_PAYMENT_SECRET=" + newSecret(), "HEADGATE_HOP_SECRET=" + newSecret(),
+		"HEADGATE_COUNTER_CLIENT_PASSWORD=" + ClientPassword, "HEADGATE_COUNTER_OPERATOR_PASSWORD=" + OperatorPassword,
 		"HEADGATE_AMQP_URL=" + spec.AMQP, "HEADGATE_MYSQL_DSN=" + spec.MySQL,
 	}}
 	f.LedgerFile = filepath.Join(f.folder, "ledger.db")
@@ -82,6 +90,8 @@ func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
 	f.Interceptor = f.start("interceptor")
 	return f
 }
+
+func newSecret() string { return rand.Text() + rand.Text() }
 
 func counterName(shard int) string { return fmt.Sprintf("counter-s%d", shard+1) }
 
@@ -184,6 +194,7 @@ func (f *Fleet) adapt(c *Config, name string, spec *FleetSpec, shards []any) {
 		sections = nil
 	case "headgate":
 		sections = []string{"backend.", "consumer."}
+		c.Set("admins", slices.Sorted(maps.Values(f.ports)))
 		for _, layer := range []string{"interceptor", "backend", "consumer"} {
 			c.Set(layer+".counter.shards", shards)
 		}

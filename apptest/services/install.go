@@ -26,6 +26,9 @@ func packages(name string) []string {
 		Nginx:    {"nginx-light"},
 		Chromium: {"chromium"},
 		Wrk:      {"wrk"},
+		Nftables: {"nftables"},
+		Promtool: {"prometheus"},
+		JMeter:   {"jmeter", "jmeter-http", "default-jdk-headless"}, // the kit: deploy/jmeter has a source file to run
 	}[name]
 }
 

@@ -22,20 +22,36 @@ const (
 	tailBytes   = 4096 // bytes of each log shown when a start fails
 )
 
+// Plan is how a service is run in a folder and on ports of one's choice, by whoever starts its processes.
+type Plan struct {
+	Name string
+	Dir  string
+	Addr string // host:port where it answers
+	URL  string // how clients reach it
+	// Commands makes the processes, in the order of their start; the last one is the service.
+	Commands func() []*exec.Cmd
+	// Ready asks the service on its Addr.
+	Ready func(ctx context.Context, addr string) error
+	// Control makes a command of the service's own tool; nil: it has none.
+	Control func(ctx context.Context, args []string) *exec.Cmd
+}
+
 // Instance is one private service. Its methods are safe for concurrent use, but Restart while the
 // service runs is a mistake.
 type Instance struct {
-	name  string
-	dir   string
-	addr  string
-	url   string
-	begin func(*Instance) ([]*exec.Cmd, error) // in the order of their start; the last one is the service
-	ready func(ctx context.Context, addr string) error
-	// control makes a command of the service's own tool; nil: it has none.
-	control func(ctx context.Context, args []string) *exec.Cmd
+	plan *Plan
 
 	mu        sync.Mutex
 	processes []*process
+}
+
+// start runs what a plan tells.
+func start(ctx context.Context, plan *Plan) (*Instance, error) {
+	i := &Instance{plan: plan}
+	if err := i.start(ctx); err != nil {
+		return nil, err
+	}
+	return i, nil
 }
 
 // process is a running program in a process group of its own.
@@ -46,13 +62,13 @@ type process struct {
 }
 
 // Name is the service's name, such as RabbitMQ.
-func (i *Instance) Name() string { return i.name }
+func (i *Instance) Name() string { return i.plan.Name }
 
 // Addr is host:port; it stays the same over Restart.
-func (i *Instance) Addr() string { return i.addr }
+func (i *Instance) Addr() string { return i.plan.Addr }
 
 // URL is how tests reach it: an AMQP address, or a MySQL data source name without a database.
-func (i *Instance) URL() string { return i.url }
+func (i *Instance) URL() string { return i.plan.URL }
 
 // Kill ends the service at once, without a chance to tidy up, and waits until it is gone. Its data
 // stays for Restart.
@@ -63,11 +79,11 @@ func (i *Instance) Restart(ctx context.Context) error { return i.start(ctx) }
 
 // Control runs the service's own tool on it, such as rabbitmqctl with `set_vm_memory_high_watermark 0.5`.
 func (i *Instance) Control(ctx context.Context, args ...string) error {
-	if i.control == nil {
-		return fmt.Errorf("%s has no tool to control it", i.name)
+	if i.plan.Control == nil {
+		return fmt.Errorf("%s has no tool to control it", i.plan.Name)
 	}
-	if output, err := i.control(ctx, args).CombinedOutput(); err != nil {
-		return fmt.Errorf("controlling %s: %v: %w\n%s", i.name, args, err, output)
+	if output, err := i.plan.Control(ctx, args).CombinedOutput(); err != nil {
+		return fmt.Errorf("controlling %s: %v: %w\n%s", i.plan.Name, args, err, output)
 	}
 	return nil
 }
@@ -75,7 +91,7 @@ func (i *Instance) Control(ctx context.Context, args ...string) error {
 // Stop ends the service and removes its data. It may be called again.
 func (i *Instance) Stop() error {
 	// Nothing is to be kept, so there is nothing to tidy up either.
-	return errors.Join(i.end(syscall.SIGKILL), os.RemoveAll(i.dir))
+	return errors.Join(i.end(syscall.SIGKILL), os.RemoveAll(i.plan.Dir))
 }
 
 // start begins the processes and waits until the service answers. On failure nothing is left running,
@@ -84,7 +100,7 @@ func (i *Instance) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	if i.running() {
-		return fmt.Errorf("starting %s: it runs already", i.name)
+		return fmt.Errorf("starting %s: it runs already", i.plan.Name)
 	}
 	err := i.launch()
 	if err == nil {
@@ -92,7 +108,7 @@ func (i *Instance) start(ctx context.Context) error {
 	}
 	if err != nil {
 		_ = i.end(syscall.SIGKILL) // the first error says more
-		return fmt.Errorf("starting %s: %w%s", i.name, err, i.tails())
+		return fmt.Errorf("starting %s: %w%s", i.plan.Name, err, i.tails())
 	}
 	return nil
 }
@@ -100,12 +116,8 @@ func (i *Instance) start(ctx context.Context) error {
 func (i *Instance) launch() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	commands, err := i.begin(i)
-	if err != nil {
-		return err
-	}
-	for n, cmd := range commands {
-		log, err := os.OpenFile(filepath.Join(i.dir, fmt.Sprintf("output-%d.log", n)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	for n, cmd := range i.plan.Commands() {
+		log, err := os.OpenFile(filepath.Join(i.plan.Dir, fmt.Sprintf("output-%d.log", n)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
 			return err
 		}
@@ -139,7 +151,7 @@ func (i *Instance) await(ctx context.Context) error {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		err := i.ready(ctx, i.addr)
+		err := i.plan.Ready(ctx, i.plan.Addr)
 		if err == nil {
 			return nil
 		}
@@ -152,7 +164,7 @@ func (i *Instance) await(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no answer on %s: %w", i.addr, err)
+			return fmt.Errorf("no answer on %s: %w", i.plan.Addr, err)
 		case <-ticker.C:
 		}
 	}
@@ -166,13 +178,13 @@ func (i *Instance) end(signal syscall.Signal) error {
 	for n := len(i.processes) - 1; n >= 0; n-- {
 		p := i.processes[n]
 		if err := syscall.Kill(-p.cmd.Process.Pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
-			errs = append(errs, fmt.Errorf("stopping %s: %w", i.name, err))
+			errs = append(errs, fmt.Errorf("stopping %s: %w", i.plan.Name, err))
 		}
 		timer := time.NewTimer(stopWithin)
 		select {
 		case <-p.gone:
 		case <-timer.C:
-			errs = append(errs, fmt.Errorf("stopping %s: process %d is still there after %s", i.name, p.cmd.Process.Pid, stopWithin))
+			errs = append(errs, fmt.Errorf("stopping %s: process %d is still there after %s", i.plan.Name, p.cmd.Process.Pid, stopWithin))
 		}
 		timer.Stop()
 		if err := p.log.Close(); err != nil {
@@ -191,13 +203,13 @@ func (i *Instance) end(signal syscall.Signal) error {
 func (i *Instance) awaitSilence() error {
 	deadline := time.Now().Add(stopWithin)
 	for {
-		conn, err := net.DialTimeout("tcp", i.addr, time.Second)
+		conn, err := net.DialTimeout("tcp", i.plan.Addr, time.Second)
 		if err != nil {
 			return nil //nolint:nilerr // refused is what we want
 		}
 		_ = conn.Close()
 		if time.Now().After(deadline) {
-			return fmt.Errorf("stopping %s: %s still answers after %s", i.name, i.addr, stopWithin)
+			return fmt.Errorf("stopping %s: %s still answers after %s", i.plan.Name, i.plan.Addr, stopWithin)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -206,7 +218,7 @@ func (i *Instance) awaitSilence() error {
 // tails gives the ends of the logs below the instance's folder.
 func (i *Instance) tails() string {
 	var b strings.Builder
-	logs, err := filepath.Glob(filepath.Join(i.dir, "*.log"))
+	logs, err := filepath.Glob(filepath.Join(i.plan.Dir, "*.log"))
 	if err != nil {
 		return ""
 	}

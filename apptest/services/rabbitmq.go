@@ -15,6 +15,8 @@ import (
 // would take half a gigabyte.
 const brokerConfig = `listeners.tcp.1 = 127.0.0.1:%d
 loopback_users.guest = true
+default_user = %s
+default_pass = %s
 log.file.level = warning
 log.console = false
 vm_memory_high_watermark.absolute = 1GB
@@ -23,8 +25,19 @@ raft.wal_max_size_bytes = 67108864
 collect_statistics_interval = 60000
 `
 
-// StartRabbitMQ starts a broker in a new folder below dir. Its user is guest, password guest.
-func StartRabbitMQ(ctx context.Context, dir string) (*Instance, error) {
+// CalmWatermark is brokerConfig's bound of memory, as `rabbitmqctl set_vm_memory_high_watermark` takes it.
+func CalmWatermark() []string { return []string{"absolute", "1GB"} }
+
+// RabbitMQOptions of PlanRabbitMQ.
+type RabbitMQOptions struct {
+	// Port is AMQP's; Distribution and Names (Erlang's name server) are used by the broker's own tools.
+	Port, Distribution, Names int
+	// User and Password of the one account, made at the first start.
+	User, Password string
+}
+
+// PlanRabbitMQ tells how a broker runs in a folder, which is made, together with its config files.
+func PlanRabbitMQ(dir string, o RabbitMQOptions) (*Plan, error) {
 	server, err := lookUp(RabbitMQ)
 	if err != nil {
 		return nil, err
@@ -33,56 +46,62 @@ func StartRabbitMQ(ctx context.Context, dir string) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	p := &Plan{
+		Name: "RabbitMQ", Dir: dir, Addr: fmt.Sprintf("127.0.0.1:%d", o.Port),
+		URL: fmt.Sprintf("amqp://%s:%s@127.0.0.1:%d/", o.User, o.Password, o.Port), Ready: brokerReady,
+	}
+	err = writeFiles(dir, map[string]string{
+		"rabbitmq.conf":   fmt.Sprintf(brokerConfig, o.Port, o.User, o.Password),
+		"advanced.config": "[].\n",
+		"enabled_plugins": "[].\n",
+	})
+	if err != nil {
+		return nil, err
+	}
+	env := []string{
+		"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "HOME=" + dir,
+		"RABBITMQ_NODENAME=" + fmt.Sprintf("headgate-%d@localhost", o.Port),
+		"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
+		fmt.Sprintf("RABBITMQ_NODE_PORT=%d", o.Port),
+		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", o.Distribution),
+		fmt.Sprintf("ERL_EPMD_PORT=%d", o.Names), "ERL_EPMD_ADDRESS=127.0.0.1",
+		"RABBITMQ_MNESIA_BASE=" + filepath.Join(dir, "mnesia"),
+		"RABBITMQ_LOG_BASE=" + dir, "RABBITMQ_LOGS=" + filepath.Join(dir, "broker.log"),
+		"RABBITMQ_CONF_ENV_FILE=/dev/null",
+		"RABBITMQ_CONFIG_FILE=" + filepath.Join(dir, "rabbitmq.conf"),
+		"RABBITMQ_ADVANCED_CONFIG_FILE=" + filepath.Join(dir, "advanced.config"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE=" + filepath.Join(dir, "enabled_plugins"),
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
+		"ERL_CRASH_DUMP=/dev/null",
+	}
+	p.Commands = func() []*exec.Cmd {
+		// The name server is ours: one that the broker starts would outlive it.
+		daemon := exec.Command(epmd, "-port", fmt.Sprint(o.Names), "-address", "127.0.0.1") //nolint:gosec // paths that we found
+		broker := exec.Command(server)                                                      //nolint:gosec // likewise
+		daemon.Env, broker.Env = env, env
+		daemon.Dir, broker.Dir = dir, dir
+		return []*exec.Cmd{daemon, broker}
+	}
+	p.Control = func(ctx context.Context, args []string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(server), "rabbitmqctl"), args...) //nolint:gosec // beside the server
+		cmd.Env, cmd.Dir = env, dir
+		return cmd
+	}
+	return p, nil
+}
+
+// StartRabbitMQ starts a broker in a new folder below dir. Its user is guest, password guest.
+func StartRabbitMQ(ctx context.Context, dir string) (*Instance, error) {
 	ports, err := freePorts(3)
 	if err != nil {
 		return nil, err
 	}
-	port, distribution, names := ports[0], ports[1], ports[2]
-	i := &Instance{
-		name: "RabbitMQ", dir: filepath.Join(dir, fmt.Sprintf("rabbitmq-%d", port)), addr: fmt.Sprintf("127.0.0.1:%d", port),
-		url: fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", port), ready: brokerReady,
-	}
-	files := map[string]string{
-		"rabbitmq.conf":   fmt.Sprintf(brokerConfig, port),
-		"advanced.config": "[].\n",
-		"enabled_plugins": "[].\n",
-	}
-	if err := writeFiles(i.dir, files); err != nil {
+	plan, err := PlanRabbitMQ(filepath.Join(dir, fmt.Sprintf("rabbitmq-%d", ports[0])),
+		RabbitMQOptions{Port: ports[0], Distribution: ports[1], Names: ports[2], User: "guest", Password: "guest"})
+	if err != nil {
 		return nil, err
 	}
-	env := []string{
-		"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "HOME=" + i.dir,
-		"RABBITMQ_NODENAME=" + fmt.Sprintf("headgate-%d@localhost", port),
-		"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
-		fmt.Sprintf("RABBITMQ_NODE_PORT=%d", port),
-		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", distribution),
-		fmt.Sprintf("ERL_EPMD_PORT=%d", names), "ERL_EPMD_ADDRESS=127.0.0.1",
-		"RABBITMQ_MNESIA_BASE=" + filepath.Join(i.dir, "mnesia"),
-		"RABBITMQ_LOG_BASE=" + i.dir, "RABBITMQ_LOGS=" + filepath.Join(i.dir, "broker.log"),
-		"RABBITMQ_CONF_ENV_FILE=/dev/null",
-		"RABBITMQ_CONFIG_FILE=" + filepath.Join(i.dir, "rabbitmq.conf"),
-		"RABBITMQ_ADVANCED_CONFIG_FILE=" + filepath.Join(i.dir, "advanced.config"),
-		"RABBITMQ_ENABLED_PLUGINS_FILE=" + filepath.Join(i.dir, "enabled_plugins"),
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
-		"ERL_CRASH_DUMP=/dev/null",
-	}
-	i.begin = func(*Instance) ([]*exec.Cmd, error) {
-		// The name server is ours: one that the broker starts would outlive it.
-		daemon := exec.Command(epmd, "-port", fmt.Sprint(names), "-address", "127.0.0.1") //nolint:gosec // paths that we found
-		broker := exec.Command(server)                                                    //nolint:gosec // likewise
-		daemon.Env, broker.Env = env, env
-		daemon.Dir, broker.Dir = i.dir, i.dir
-		return []*exec.Cmd{daemon, broker}, nil
-	}
-	i.control = func(ctx context.Context, args []string) *exec.Cmd {
-		cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(server), "rabbitmqctl"), args...) //nolint:gosec // beside the server
-		cmd.Env, cmd.Dir = env, i.dir
-		return cmd
-	}
-	if err := i.start(ctx); err != nil {
-		return nil, err
-	}
-	return i, nil
+	return start(ctx, plan)
 }
 
 // brokerReady asks for the protocol's first frame; the broker listens only when it has booted.
@@ -119,6 +138,9 @@ func writeFiles(dir string, files map[string]string) error {
 
 // lookUp finds a program by the service's name, also where daemons live outside of a user's PATH.
 func lookUp(name string) (string, error) {
+	if name == JMeter {
+		return lookUpJMeter()
+	}
 	candidates := map[string][]string{
 		RabbitMQ: {"/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"}, // Debian's own in PATH insists on the system's user
 		MariaDB:  {"mariadbd", "/usr/sbin/mariadbd"},
@@ -126,6 +148,8 @@ func lookUp(name string) (string, error) {
 		Nginx:    {"nginx", "/usr/sbin/nginx"},
 		Chromium: {"chromium", "chromium-browser", "google-chrome"},
 		Wrk:      {"wrk"},
+		Nftables: {"nft", "/usr/sbin/nft"},
+		Promtool: {"promtool"},
 	}[name]
 	for _, c := range candidates {
 		if path, err := exec.LookPath(c); err == nil {

@@ -65,7 +65,7 @@ func TestLifecycle(t *testing.T) {
 		if i.Addr() != addr {
 			t.Errorf("%s moved from %s to %s", i.Name(), addr, i.Addr())
 		}
-		if err := i.ready(t.Context(), addr); err != nil {
+		if err := i.plan.Ready(t.Context(), addr); err != nil {
 			t.Errorf("%s does not answer after Restart: %v", i.Name(), err)
 		}
 	}
@@ -90,7 +90,7 @@ func TestLifecycle(t *testing.T) {
 func stillThere(t *testing.T, s *Set) {
 	t.Helper()
 	for _, i := range s.instances() {
-		if err := i.ready(t.Context(), i.Addr()); err != nil {
+		if err := i.plan.Ready(t.Context(), i.Addr()); err != nil {
 			t.Fatalf("%s was ended by a refused Restart: %v", i.Name(), err)
 		}
 	}
@@ -149,6 +149,35 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// TestJMeterNeedsItsParts: the folder alone is not enough, neither without the HTTP sampler nor without a
+// Java that compiles.
+func TestJMeterNeedsItsParts(t *testing.T) {
+	home, path := t.TempDir(), t.TempDir()
+	t.Setenv("JMETER_HOME", home)
+	t.Setenv("PATH", path)
+	lacks := func(want string) {
+		t.Helper()
+		if found, err := lookUp(JMeter); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("found %q, error %v, want one that names %s", found, err, want)
+		}
+	}
+	put := func(file string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("#!/bin/sh\n"), 0o700)); err != nil { //nolint:gosec // must be executable
+			t.Fatal(err)
+		}
+	}
+	lacks("ApacheJMeter_http.jar")
+	put(filepath.Join(home, "lib/ext/ApacheJMeter_http.jar"))
+	lacks("java")
+	put(filepath.Join(path, "java"))
+	lacks("javac")
+	put(filepath.Join(path, "javac"))
+	if found, err := lookUp(JMeter); err != nil || found != home {
+		t.Errorf("found %q (%v), want %s", found, err, home)
+	}
+}
+
 // TestFailedStart: the error shows the end of the log, and nothing is left running.
 func TestFailedStart(t *testing.T) {
 	dir := t.TempDir()
@@ -156,10 +185,9 @@ func TestFailedStart(t *testing.T) {
 	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho the disk is on fire\nexit 3\n"), 0o700); err != nil { //nolint:gosec // must be executable
 		t.Fatal(err)
 	}
-	i := &Instance{name: "Fake", dir: dir, addr: "127.0.0.1:1", ready: brokerReady, begin: func(*Instance) ([]*exec.Cmd, error) {
-		return []*exec.Cmd{exec.Command(fake)}, nil
-	}}
-	err := i.start(t.Context())
+	_, err := start(t.Context(), &Plan{Name: "Fake", Dir: dir, Addr: "127.0.0.1:1", Ready: brokerReady, Commands: func() []*exec.Cmd {
+		return []*exec.Cmd{exec.Command(fake)}
+	}})
 	if err == nil || !strings.Contains(err.Error(), "the disk is on fire") || !strings.Contains(err.Error(), "exit status 3") {
 		t.Fatalf("error %v, want the log's tail and the status", err)
 	}

@@ -21,10 +21,15 @@ const (
 	Nginx    = "nginx"
 	Chromium = "chromium"
 	Wrk      = "wrk"
+	JMeter   = "jmeter"
+	Nftables = "nftables"
+	Promtool = "promtool"
 )
 
 // Names gives all of them.
-func Names() []string { return []string{RabbitMQ, MariaDB, Redis, Nginx, Chromium, Wrk} }
+func Names() []string {
+	return []string{RabbitMQ, MariaDB, Redis, Nginx, Chromium, Wrk, JMeter, Nftables, Promtool}
+}
 
 // CheckNames refuses a name that is not one of Names.
 func CheckNames(names []string) error {
@@ -51,6 +56,9 @@ type Set struct {
 	Chromium string            // path of the browser
 	Nginx    string            // path of nginx
 	Wrk      string            // path of wrk, the load generator
+	JMeter   string            // folder of JMeter, the load generator
+	Nftables string            // path of nft, which cuts a cluster's members off
+	Promtool string            // path of promtool, which checks the files for Prometheus
 	Missing  map[string]string // name: why it could not be had
 
 	dir string
@@ -88,12 +96,42 @@ func Start(ctx context.Context, options Options) (*Set, error) {
 	return s, nil
 }
 
+// Find installs what is absent, as Start does, and starts nothing: it gives the path of each program, or
+// says why one cannot be had.
+func Find(ctx context.Context, names []string, out io.Writer) (paths, missing map[string]string, err error) {
+	if err := CheckNames(names); err != nil {
+		return nil, nil, err
+	}
+	install(ctx, names, out)
+	return FindInstalled(ctx, names, out)
+}
+
+// FindInstalled is Find without installing.
+func FindInstalled(ctx context.Context, names []string, _ io.Writer) (paths, missing map[string]string, err error) {
+	if err := CheckNames(names); err != nil {
+		return nil, nil, err
+	}
+	paths, missing = make(map[string]string), make(map[string]string)
+	for _, name := range names {
+		path, err := lookUp(name)
+		if err != nil {
+			missing[name] = err.Error()
+			continue
+		}
+		paths[name] = path
+	}
+	return paths, missing, ctx.Err()
+}
+
+// LookUp gives the path of an installed program by its name here.
+func LookUp(name string) (string, error) { return lookUp(name) }
+
 // find looks for the programs that tests start themselves.
 func (s *Set) find(wanted []string) {
 	for _, p := range []struct {
 		name string
 		into *string
-	}{{Redis, &s.RedisCLI}, {Chromium, &s.Chromium}, {Nginx, &s.Nginx}, {Wrk, &s.Wrk}} {
+	}{{Redis, &s.RedisCLI}, {Chromium, &s.Chromium}, {Nginx, &s.Nginx}, {Wrk, &s.Wrk}, {JMeter, &s.JMeter}, {Nftables, &s.Nftables}, {Promtool, &s.Promtool}} {
 		if !slices.Contains(wanted, p.name) {
 			continue
 		}
@@ -161,6 +199,9 @@ func (s *Set) Env() []string {
 	add("HEADGATE_TEST_CHROMIUM", s.Chromium)
 	add("HEADGATE_TEST_NGINX", s.Nginx)
 	add("HEADGATE_TEST_WRK", s.Wrk)
+	add("HEADGATE_TEST_JMETER", s.JMeter)
+	add("HEADGATE_TEST_NFT", s.Nftables)
+	add("HEADGATE_TEST_PROMTOOL", s.Promtool)
 	return env
 }
 

@@ -105,7 +105,7 @@ func (s *Shard) place(id string) error {
 
 func (v *Voter) configure() error {
 	var text strings.Builder
-	fmt.Fprintf(&text, "service: {admin: '', log_format: text, drain_for: 5s}\nlisten: %s\nraft_listen: %s\nraft_secret: %s\ndata_dir: %s\nvoter_id: %s\n",
+	fmt.Fprintf(&text, "service: {mode: development, admin: '', log_format: text, drain_for: 5s}\nlisten: %s\nraft_listen: %s\nraft_secret: %s\ndata_dir: %s\nvoter_id: %s\n",
 		v.Client, v.listen, "the voters' secret", v.folder, v.ID)
 	for number, s := range v.shard.all {
 		if s == v.shard {

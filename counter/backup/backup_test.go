@@ -54,7 +54,7 @@ func build(t *testing.T) *process {
 
 func (p *process) start(dataDir string, bootstrap bool) {
 	p.t.Helper()
-	text := fmt.Sprintf("listen: %s\nraft_listen: ''\nservice: {admin: ''}\nbootstrap: %v\ndata_dir: %s\nclient_password: buyer-secret\noperator_password: operator-secret\n", p.addr, bootstrap, dataDir)
+	text := fmt.Sprintf("listen: %s\nraft_listen: ''\nservice: {admin: '', mode: development}\nbootstrap: %v\ndata_dir: %s\nclient_password: buyer-secret\noperator_password: operator-secret\n", p.addr, bootstrap, dataDir)
 	file := filepath.Join(p.t.TempDir(), "counter.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		p.t.Fatal(err)

@@ -146,6 +146,9 @@ func (s *shard) do(ctx context.Context, r role, e effect, command ...string) (ru
 			return message, nil
 		}
 		v := judge(ctx, err)
+		if v.final == nil && noRESP(err) && len(s.Addresses) == 1 {
+			v.final = s.gaveUp(ctx, n.address, false, err) // nobody else can be asked, and that one will not become a counter
+		}
 		uncertain = uncertain || v.uncertain && e == changes
 		switch {
 		case e == changes && v.final == errNil:
@@ -165,7 +168,7 @@ func (s *shard) do(ctx context.Context, r role, e effect, command ...string) (ru
 			s.away(n.address, silent)
 		}
 		if !rest(ctx, pause) {
-			return message, s.gaveUp(ctx, uncertain, err)
+			return message, s.gaveUp(ctx, n.address, uncertain, err)
 		}
 		pause = min(2*pause, maxPause)
 	}
@@ -194,16 +197,22 @@ func (s *shard) attempt(ctx context.Context, n *node, command []string) (rueidis
 	return message, err
 }
 
-func (s *shard) gaveUp(ctx context.Context, uncertain bool, last error) error {
-	outcome := ErrUnavailable
+func (s *shard) gaveUp(ctx context.Context, address string, uncertain bool, last error) error {
+	outcome, what := ErrUnavailable, ""
 	if uncertain {
 		outcome = ErrUnknown
 	}
-	if cause := ctx.Err(); cause != nil && !errors.Is(last, cause) {
-		return fmt.Errorf("%w: shard %s: %w, last: %w", outcome, s.Name, cause, last)
+	if noRESP(last) {
+		what = " (what listens there is no counter: see counter.shards[].addresses)"
 	}
-	return fmt.Errorf("%w: shard %s: %w", outcome, s.Name, last)
+	if cause := ctx.Err(); cause != nil && !errors.Is(last, cause) {
+		return fmt.Errorf("%w: shard %s at %s%s: %w, last: %w", outcome, s.Name, address, what, cause, last)
+	}
+	return fmt.Errorf("%w: shard %s at %s%s: %w", outcome, s.Name, address, what, last)
 }
+
+// noRESP reports an answer in another protocol, such as HTTP: the library has no error of its own for it.
+func noRESP(err error) bool { return strings.Contains(err.Error(), "unknown message type") }
 
 // noReplyError is an attempt whose own time ended before an answer came.
 type noReplyError struct{ err error }
@@ -280,6 +289,12 @@ func judgeReply(reply string) verdict {
 		if revision, err := strconv.ParseInt(strings.TrimPrefix(rest, "revision "), 10, 64); err == nil {
 			return verdict{final: &ConflictError{Revision: revision}}
 		}
+	}
+	if word == "AUTH" { // Redis without a password
+		return verdict{final: fmt.Errorf("%w: it has no password set, so it is no counter with passwords: %s", ErrForbidden, reply)}
+	}
+	if strings.HasPrefix(reply, "unknown command") { // of another server that speaks RESP
+		return verdict{final: fmt.Errorf("%w: what listens there is no counter, or one of another version: %s", ErrUnavailable, reply)}
 	}
 	if word == strings.ToUpper(word) {
 		return verdict{final: malformed("error reply %q", reply)}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"headgate.example/lib/service"
 )
 
 // Limits of the network between voters.
@@ -94,9 +96,9 @@ func (c *wireConn) Close() error {
 
 // listenRaft binds the address. Nobody is heard before serve.
 func listenRaft(listen string, address raft.ServerAddress, me self) (*stream, error) {
-	l, err := net.Listen("tcp", listen)
+	l, err := service.Listen("raft_listen", listen)
 	if err != nil {
-		return nil, fmt.Errorf("raft_listen: %w", err)
+		return nil, err
 	}
 	s := &stream{self: me, listener: l, address: address, conns: make(chan net.Conn), open: make(map[*wireConn]struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -48,13 +48,13 @@ func TestChangesAreCheckedAgainstWhatRuns(t *testing.T) {
 			}
 		}
 	}
-	err := ParseChange("c.yaml", []byte("count: 2\nedge:\n  listen: other\n  timeout: 30s\n"), &next, check)
+	err := ParseChecked("c.yaml", []byte("count: 2\nedge:\n  listen: other\n  timeout: 30s\n"), &next, check)
 	want := "c.yaml:3: edge.listen: cannot be changed\nc.yaml:4: edge.timeout: must be shorter than drain (20s), is 30s"
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
 	next = sampleDefault()
-	if err := ParseChange("c.yaml", []byte("count: 2\n"), &next, check); err != nil || next.Count != 2 {
+	if err := ParseChecked("c.yaml", []byte("count: 2\n"), &next, check); err != nil || next.Count != 2 {
 		t.Errorf("%v, count %d", err, next.Count)
 	}
 }

@@ -21,6 +21,9 @@ const (
 	MaxNodes = 50_000  // values, each alias counted as what it stands for
 )
 
+// FormatVersion is what a file may say at its top as `version`. It grows when a key changes its meaning.
+const FormatVersion = 1
+
 // Load reads a YAML file over the defaults in into, a pointer to a struct, and validates the result.
 // A file that cannot be read gives the system's error, anything else an *Error.
 func Load(path string, into any) error {
@@ -52,19 +55,19 @@ func Parse(name string, text []byte, into any) error {
 	return parse(name, text, into, os.LookupEnv)
 }
 
-// ParseChange is Parse for a text that is to replace the config of a program that runs: check is called
-// after Validate, to report what is right in itself but cannot be taken over.
-func ParseChange(name string, text []byte, into Validator, check func(*Problems)) error {
-	return parse(name, text, &change{into, check}, os.LookupEnv)
+// ParseChecked is Parse with a further check, which is called after Validate: it reports what is right in
+// itself but cannot be taken here, such as a change of what cannot be changed while a program runs.
+func ParseChecked(name string, text []byte, into Validator, check func(*Problems)) error {
+	return parse(name, text, &checked{into, check}, os.LookupEnv)
 }
 
-// change is a config with a further check.
-type change struct {
+// checked is a config with a further check.
+type checked struct {
 	Validator
 	check func(*Problems)
 }
 
-func (c *change) Validate(p *Problems) {
+func (c *checked) Validate(p *Problems) {
 	c.Validator.Validate(p)
 	c.check(p)
 }
@@ -89,7 +92,7 @@ func parse(name string, text []byte, into any, lookup func(string) (string, bool
 	}
 	d := &decoder{found: found, lookup: lookup}
 	target := into
-	if c, ok := into.(*change); ok {
+	if c, ok := into.(*checked); ok {
 		target = c.Validator
 	}
 	if root != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -113,14 +114,28 @@ func (d *decoder) decodeStruct(n *yaml.Node, target reflect.Value, path string, 
 		}
 		at := join(path, name)
 		field, ok := fields[name]
+		if !ok && depth == 0 && name == versionKey {
+			d.checkVersion(pair.value)
+			continue
+		}
 		if !ok {
-			d.problem(pair.key, at, "unknown key%s", suggestion(name, fields))
+			d.problem(pair.key, at, unknownKey+"%s", suggestion(name, fields))
 			continue
 		}
 		if _, seen := d.found.lines[at]; !seen {
 			d.found.lines[at] = pair.key.Line
 		}
 		d.decode(pair.value, field, at, depth+1)
+	}
+}
+
+// versionKey says at the top of a file for which format it is written; it may be left out.
+const versionKey = "version"
+
+// checkVersion refuses a file of another format before its meaning is guessed.
+func (d *decoder) checkVersion(n *yaml.Node) {
+	if n.Kind != yaml.ScalarNode || n.Value != strconv.Itoa(FormatVersion) {
+		d.problem(n, versionKey, "this program reads config files of format version %d, and no other: take the file, or the program, of the other's version", FormatVersion)
 	}
 }
 

@@ -54,6 +54,14 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// unknownKey begins the reason of a key that the program does not have.
+const unknownKey = "unknown key"
+
+// Unknown reports whether the config has keys that the program does not know.
+func (e *Error) Unknown() bool {
+	return slices.ContainsFunc(e.Problems, func(p Problem) bool { return strings.HasPrefix(p.Reason, unknownKey) })
+}
+
 // Validator is a config or a section that checks itself: each field and the relations between them.
 // Load calls Validate of the whole only; a section's is called by the config that holds it.
 type Validator interface{ Validate(p *Problems) }

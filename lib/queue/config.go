@@ -53,7 +53,7 @@ type Config struct {
 
 	// URL is the broker's address: amqp://user:password@host:port/vhost, or amqps. Of a cluster, name
 	// every node, host:port,host:port: one that can be reached is used. At most MaxBrokers.
-	URL config.Secret `yaml:"url"`
+	URL config.Secret `yaml:"url" secret:"address"`
 
 	// Prefix begins the names of the broker's exchanges and queues; default headgate.
 	Prefix string `yaml:"prefix"`

@@ -24,7 +24,7 @@ const (
 	adminCloseTimeout   = time.Second
 )
 
-// Admin is the port for operators and their tools: /livez, /readyz, /metrics, /debug/pprof/, /config
+// Admin is the port for operators and their tools: /livez, /readyz, /status, /metrics, /debug/pprof/, /config
 // and the pages (Runtime.Pages) of one program or of all layers of a process.
 type Admin struct {
 	listener net.Listener
@@ -39,9 +39,9 @@ func OpenAdmin(addr string, runtimes ...*Runtime) (*Admin, error) {
 	if strings.HasPrefix(addr, ":") {
 		addr = "127.0.0.1" + addr
 	}
-	listener, err := net.Listen("tcp", addr)
+	listener, err := Listen("service.admin", addr)
 	if err != nil {
-		return nil, fmt.Errorf("opening the admin port: %w", err)
+		return nil, err
 	}
 	a := &Admin{listener: listener, mux: http.NewServeMux(), runtimes: runtimes}
 	log := slog.New(slog.DiscardHandler)
@@ -59,6 +59,7 @@ func OpenAdmin(addr string, runtimes ...*Runtime) (*Admin, error) {
 	}
 	a.mux.HandleFunc("GET /livez", a.serveLive)
 	a.mux.HandleFunc("GET /readyz", a.serveReady)
+	a.mux.HandleFunc("GET /status", a.serveStatus)
 	a.mux.HandleFunc("GET /metrics", a.serveMetrics)
 	a.mux.HandleFunc("GET /config", a.serveConfig)
 	a.mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -141,7 +141,7 @@ func TestAdminListensOnLoopbackUnlessTold(t *testing.T) {
 	if !strings.HasPrefix(a.Addr(), "127.0.0.1:") {
 		t.Errorf("listens on %s", a.Addr())
 	}
-	if _, err := OpenAdmin(a.Addr()); err == nil || !strings.Contains(err.Error(), "admin port") {
+	if _, err := OpenAdmin(a.Addr()); err == nil || !strings.Contains(err.Error(), "service.admin: "+a.Addr()+" is taken by another program") {
 		t.Errorf("an address that is taken: %v", err)
 	}
 }

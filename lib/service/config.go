@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,11 +13,20 @@ import (
 	"headgate.example/lib/config"
 )
 
+// The modes of a program.
+const (
+	Production  = "production"
+	Development = "development"
+)
+
 // MaxDrain bounds drain_for.
 const MaxDrain = 10 * time.Minute
 
 // Config is the `service` section of every program.
 type Config struct {
+	// Mode is production (default) or development, where samples' and short secrets are accepted, with a
+	// warning at each start: see config.CheckSecrets.
+	Mode string `yaml:"mode"`
 	// Admin is the host:port of the admin listener; "" opens none. Without a host it listens on
 	// 127.0.0.1: whoever reaches it may read figures and stop-the-world profiles.
 	Admin     string        `yaml:"admin"`
@@ -25,13 +35,16 @@ type Config struct {
 	DrainFor  time.Duration `yaml:"drain_for"`  // how long work that was taken may take to finish when stopping
 }
 
-// DefaultConfig has no admin listener, logs text from info on, and drains for 20 seconds.
+// DefaultConfig is for production: it has no admin listener, logs text from info on, and drains for 20 seconds.
 func DefaultConfig() Config {
-	return Config{LogLevel: "info", LogFormat: "text", DrainFor: 20 * time.Second}
+	return Config{Mode: Production, LogLevel: "info", LogFormat: "text", DrainFor: 20 * time.Second}
 }
 
 // Validate checks each field.
 func (c *Config) Validate(p *config.Problems) {
+	if c.Mode != Production && c.Mode != Development {
+		p.Addf("mode", "must be %s or %s, is %q", Production, Development, c.Mode)
+	}
 	if c.Admin != "" {
 		if err := CheckAddress(c.Admin); err != nil {
 			p.Addf("admin", "%v", err)
@@ -45,6 +58,30 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	if c.DrainFor <= 0 || c.DrainFor > MaxDrain {
 		p.Addf("drain_for", "must be above 0 and at most %s, is %s", MaxDrain, c.DrainFor)
+	}
+}
+
+// CheckSecrets reports the secrets of the program's config that can be guessed, unless this is development.
+func (c *Config) CheckSecrets(p *config.Problems, program any) {
+	if c.Mode != Development {
+		config.CheckSecrets(p, program)
+	}
+}
+
+// warnOfMode says at the start what production would refuse.
+func warnOfMode(section Config, program any, log *slog.Logger) {
+	if section.Mode != Development {
+		return
+	}
+	var p config.Problems
+	config.CheckSecrets(&p, program)
+	var weak *config.Error
+	if !errors.As(p.Err(), &weak) {
+		log.Info("service.mode is development; the secrets would do for production, too")
+		return
+	}
+	for _, w := range weak.Problems {
+		log.Warn("DEVELOPMENT MODE: this secret can be guessed, and production refuses it; never let strangers reach this program", "field", w.Field, "reason", w.Reason)
 	}
 }
 

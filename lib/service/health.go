@@ -36,6 +36,7 @@ type Health struct {
 	probes   []*probe
 	ready    bool
 	draining bool
+	waiting  error // what the start waits for
 }
 
 type probe struct {
@@ -73,6 +74,13 @@ func (h *Health) SetReady(ready bool) {
 	h.ready = ready
 }
 
+// SetWaiting says what the start waits for, and why; nil: for nothing any more. It shows until SetReady.
+func (h *Health) SetWaiting(reason error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiting = reason
+}
+
 // SetDraining says that the program is stopping. It cannot be taken back.
 func (h *Health) SetDraining() {
 	h.mu.Lock()
@@ -89,7 +97,8 @@ type Result struct {
 
 // Report is the state of a program's health.
 type Report struct {
-	Started  bool // SetReady(true) was called
+	Started  bool  // SetReady(true) was called
+	Waiting  error // for what it waits to start; nil: for nothing
 	Draining bool
 	Results  []Result // in the order of registration
 }
@@ -121,7 +130,11 @@ func (r *Report) Degraded() bool {
 // write writes the report for people, each line after prefix.
 func (r *Report) write(w io.Writer, prefix string) {
 	if !r.Started {
-		_, _ = fmt.Fprintf(w, "[-] %sstarted: not yet\n", prefix)
+		why := ""
+		if r.Waiting != nil {
+			why = ": waiting: " + r.Waiting.Error()
+		}
+		_, _ = fmt.Fprintf(w, "[-] %sstarted: not yet%s\n", prefix, why)
 	}
 	if r.Draining {
 		_, _ = fmt.Fprintf(w, "[-] %sdraining: stopping\n", prefix)
@@ -138,7 +151,7 @@ func (r *Report) write(w io.Writer, prefix string) {
 // Check runs all probes at once and waits for them, at most ProbeTimeout or until ctx ends.
 func (h *Health) Check(ctx context.Context) Report {
 	h.mu.Lock()
-	report := Report{Started: h.ready, Draining: h.draining, Results: make([]Result, len(h.probes))}
+	report := Report{Started: h.ready, Waiting: h.waiting, Draining: h.draining, Results: make([]Result, len(h.probes))}
 	probes := h.probes[:len(h.probes):len(h.probes)]
 	h.mu.Unlock()
 

@@ -68,7 +68,7 @@ func run[C any](spec Spec[C], args []string, stdout, stderr io.Writer, signals <
 		return ExitOK
 	}
 	cfg := spec.Default()
-	text, err := load(*file, &cfg)
+	text, err := load(*file, &cfg, spec.Service)
 	if err != nil {
 		complain(stderr, spec.Name, err)
 		return ExitUsage
@@ -85,10 +85,11 @@ func run[C any](spec Spec[C], args []string, stdout, stderr io.Writer, signals <
 	rt := NewRuntime(spec.Name, log)
 	rt.ShowConfig(&cfg)
 	section := spec.Service(&cfg)
+	warnOfMode(section, &cfg, rt.Log)
 	open := func(ctx context.Context) (Program, watch, error) {
 		program, err := spec.Open(ctx, cfg, rt)
 		if reloadable, ok := program.(Reloadable[C]); ok && err == nil && *file != "" {
-			return program, newReloader(*file, text, spec.Default, reloadable, rt).run, nil
+			return program, newReloader(*file, text, spec, reloadable, rt).run, nil
 		}
 		return program, nil, err
 	}
@@ -104,20 +105,36 @@ func complain(stderr io.Writer, name string, err error) {
 }
 
 // load reads the file over the defaults, and gives its text; without one, the defaults must do.
-func load[C any](file string, cfg *C) ([]byte, error) {
-	if file != "" {
+func load[C any](file string, cfg *C, section func(*C) Config) ([]byte, error) {
+	validator, ok := any(cfg).(config.Validator)
+	switch {
+	case file != "":
 		text, err := config.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
-		return text, config.Parse(file, text, cfg)
-	}
-	if v, ok := any(cfg).(config.Validator); ok {
-		if err := config.Check(v); err != nil {
+		if !ok {
+			return text, config.Parse(file, text, cfg)
+		}
+		err = config.ParseChecked(file, text, validator, func(p *config.Problems) { checkSecrets(section(cfg), p, cfg) })
+		return text, ofAnotherVersion(err)
+	case ok:
+		if err := config.Check(validator); err != nil {
 			return nil, fmt.Errorf("the defaults need a --config file beside them: %w", err)
 		}
 	}
 	return nil, nil
+}
+
+func checkSecrets[C any](section Config, p *config.Problems, cfg *C) { section.CheckSecrets(p, cfg) }
+
+// ofAnotherVersion adds to an error about unknown keys which program says so.
+func ofAnotherVersion(err error) error {
+	var wrong *config.Error
+	if errors.As(err, &wrong) && wrong.Unknown() {
+		return fmt.Errorf("%w\nthis is version %s: keys that it does not know are misspelt, or belong to another version of the program", err, Version())
+	}
+	return err
 }
 
 // watch looks after the config file of an open program until ctx ends; nil: the program cannot reload.

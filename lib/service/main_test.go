@@ -33,6 +33,13 @@ func (c *programConfig) Validate(p *config.Problems) {
 	}
 }
 
+// defaults are for development: what tests do with secrets is not about their strength.
+func defaults() programConfig {
+	c := programConfig{Service: DefaultConfig(), Listen: "a:1"}
+	c.Service.Mode = Development
+	return c
+}
+
 // program runs what a test tells it to.
 type program struct {
 	run func(ctx context.Context) error
@@ -61,7 +68,7 @@ func (o *output) String() string {
 func specOf(open func(ctx context.Context, c programConfig, rt *Runtime) (Program, error)) Spec[programConfig] {
 	return Spec[programConfig]{
 		Name:    "test",
-		Default: func() programConfig { return programConfig{Service: DefaultConfig(), Listen: "a:1"} },
+		Default: defaults,
 		Service: func(c *programConfig) Config { return c.Service },
 		Open:    open,
 	}

@@ -32,10 +32,10 @@ type Reloadable[C any] interface {
 
 // reloader watches the config file of a program.
 type reloader[C any] struct {
-	file     string
-	defaults func() C
-	program  Reloadable[C]
-	rt       *Runtime
+	file    string
+	spec    Spec[C]
+	program Reloadable[C]
+	rt      *Runtime
 
 	running [sha256.Size]byte // of the text that was taken last
 	tried   [sha256.Size]byte // of the text that was tried last
@@ -48,13 +48,13 @@ type reloader[C any] struct {
 }
 
 // newReloader makes the reloader of a program that runs with the given text of its file.
-func newReloader[C any](file string, text []byte, defaults func() C, program Reloadable[C], rt *Runtime) *reloader[C] {
+func newReloader[C any](file string, text []byte, spec Spec[C], program Reloadable[C], rt *Runtime) *reloader[C] {
 	sum := sha256.Sum256(text)
 	name := func(metric, labels string) string {
 		return fmt.Sprintf("headgate_config_%s{program=%q%s}", metric, rt.Name, labels)
 	}
 	r := &reloader[C]{
-		file: file, defaults: defaults, program: program, rt: rt, running: sum, tried: sum, seen: sum,
+		file: file, spec: spec, program: program, rt: rt, running: sum, tried: sum, seen: sum,
 		taken:   rt.Metrics.NewCounter(name("reloads_total", `,result="taken"`)),
 		refused: rt.Metrics.NewCounter(name("reloads_total", `,result="refused"`)),
 		lastOK:  rt.Metrics.NewGauge(name("last_reload_successful", ""), nil),
@@ -123,13 +123,16 @@ func (r *reloader[C]) keep() {
 }
 
 func (r *reloader[C]) try(text []byte, sum [sha256.Size]byte) {
-	next := r.defaults()
+	next := r.spec.Default()
 	validator, ok := any(&next).(config.Validator)
 	if !ok {
 		r.refuse(errors.New("a config that is not validated is not taken over"))
 		return
 	}
-	err := config.ParseChange(r.file, text, validator, func(p *config.Problems) { r.program.CheckReload(&next, p) })
+	err := config.ParseChecked(r.file, text, validator, func(p *config.Problems) {
+		checkSecrets(r.spec.Service(&next), p, &next)
+		r.program.CheckReload(&next, p)
+	})
 	if err == nil {
 		err = r.program.Reload(next)
 	}

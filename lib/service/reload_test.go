@@ -74,11 +74,10 @@ func TestReloaderTakesWhatIsRightAndKeepsTheRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	rt := NewRuntime("test", logger)
-	defaults := func() programConfig { return programConfig{Service: DefaultConfig(), Listen: "a:1"} }
 	p := &reloadable{running: defaults()}
 	started := defaults()
 	rt.ShowConfig(&started)
-	r := newReloader(path, []byte(first), defaults, p, rt)
+	r := newReloader(path, []byte(first), runs(nil), p, rt)
 	gone := filepath.Join(t.TempDir(), "gone")
 
 	var refused int

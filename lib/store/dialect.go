@@ -30,6 +30,8 @@ type dialect interface {
 	lost(err error) bool
 	// badRow reports a statement that was refused for what a row holds; see ErrUnwritable.
 	badRow(err error) bool
+	// hint says what to do about an error of connecting, in brackets after a space; "" when the error does.
+	hint(err error) string
 }
 
 func dialectOf(driver string) dialect {
@@ -187,3 +189,27 @@ func (mysqlDialect) snapshotOptions() *sql.TxOptions {
 }
 
 func (sqliteDialect) snapshotOptions() *sql.TxOptions { return nil }
+
+// The server's words for what an operator has to mend.
+const (
+	mysqlAccessDenied    = 1045 // user or password
+	mysqlDatabaseDenied  = 1044
+	mysqlUnknownDatabase = 1049
+)
+
+func (mysqlDialect) hint(err error) string {
+	var refused *mysqldriver.MySQLError
+	switch {
+	case !errors.As(err, &refused):
+		return " (is it running, and is the address in database.dsn right?)"
+	case refused.Number == mysqlAccessDenied:
+		return " (it runs, and refuses the user or password in database.dsn)"
+	case refused.Number == mysqlDatabaseDenied:
+		return " (it runs; give the user in database.dsn all rights on the database: GRANT ALL)"
+	case refused.Number == mysqlUnknownDatabase:
+		return " (it runs, and does not have the database in database.dsn: CREATE DATABASE)"
+	}
+	return ""
+}
+
+func (sqliteDialect) hint(error) string { return "" }

@@ -54,7 +54,7 @@ type Config struct {
 	Path string `yaml:"path"`
 	// DSN is user:password@tcp(host:port)/database. Only with driver mysql. Time zone, time parsing,
 	// character set and SQL mode are set by the store whatever the DSN says.
-	DSN config.Secret `yaml:"dsn"`
+	DSN config.Secret `yaml:"dsn" secret:"address"`
 	// MaxConnections bounds the connections of this process to the database. Default 10. SQLite has
 	// one connection that writes, besides the others.
 	MaxConnections int `yaml:"max_connections"`
@@ -97,8 +97,9 @@ type Store struct {
 }
 
 // Open connects to the database, and keeps trying with growing pauses (at most 5 s) until it answers
-// or ctx is done. It does not create tables: see Migrate.
-func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
+// or ctx is done. It does not create tables: see Migrate. told hears meanwhile why it waits, and nil when it does not
+// any more.
+func Open(ctx context.Context, cfg Config, log *slog.Logger, told ...func(error)) (*Store, error) {
 	var problems config.Problems
 	cfg.Validate(&problems)
 	if err := problems.Err(); err != nil {
@@ -106,6 +107,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	}
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		s, err := open(ctx, cfg, log)
+		for _, tell := range told {
+			tell(err)
+		}
 		if err == nil {
 			return s, nil
 		}
@@ -154,7 +158,7 @@ func connect(ctx context.Context, d dialect, dsn string, connections int) (*gorm
 	pool.SetMaxOpenConns(connections)
 	pool.SetMaxIdleConns(connections)
 	if err := pool.PingContext(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("reaching the database: %w", err), pool.Close())
+		return nil, errors.Join(fmt.Errorf("reaching the database%s: %w", d.hint(err), err), pool.Close())
 	}
 	db, err := gorm.Open(d.dialector(pool), &gorm.Config{
 		TranslateError:         true,

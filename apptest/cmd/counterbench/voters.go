@@ -45,7 +45,7 @@ func startVoters(ctx context.Context, path, dir string) (_ *voters, err error) {
 			return nil, err
 		}
 		c := &counter{file: filepath.Join(own, "counter.yaml"), dir: own, path: path, live: a[2]}
-		text := fmt.Sprintf("service: {admin: %q, log_format: text}\nlisten: %q\nraft_listen: %q\nraft_secret: for-a-measurement-only\ndata_dir: %q\nshard: {name: s1, number: 0}\nvoter_id: v%d\nvoters:\n%s",
+		text := fmt.Sprintf("service: {mode: development, admin: %q, log_format: text}\nlisten: %q\nraft_listen: %q\nraft_secret: for-a-measurement-only\ndata_dir: %q\nshard: {name: s1, number: 0}\nvoter_id: v%d\nvoters:\n%s",
 			a[2], a[0], a[1], filepath.Join(own, "counter"), i+1, list.String())
 		if err := os.WriteFile(c.file, []byte(text), 0o600); err != nil {
 			return nil, err

@@ -26,7 +26,7 @@ type site struct {
 // edgeConfig is what is set otherwise than by default: the interval is so long that nobody's press is
 // admitted twice in a measurement. Who presses on is counted as by default, but not banned: it is the 429
 // that is measured.
-const edgeConfig = `service: {admin: %[2]q, log_format: json}
+const edgeConfig = `service: {mode: development, admin: %[2]q, log_format: json}
 listen: %[1]q
 self: %[7]s
 peers: %[8]s

@@ -41,7 +41,7 @@ type opener = func(context.Context, counter.Config, *service.Runtime) (service.P
 // serve opens a counter that brackets what computes for long.
 func serve(longWork func() func()) opener {
 	return func(ctx context.Context, cfg counter.Config, rt *service.Runtime) (service.Program, error) {
-		s, err := counter.Open(ctx, cfg, rt, counter.WithReplica(func(c *replica.Config) { c.LongWork = longWork }))
+		s, err := counter.Open(ctx, cfg, rt, append(testOptions(), counter.WithReplica(func(c *replica.Config) { c.LongWork = longWork }))...)
 		if err != nil {
 			return nil, err
 		}

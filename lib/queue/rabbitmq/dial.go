@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/url"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -47,9 +49,29 @@ func dial(ctx context.Context, address, name string) (*connection, error) {
 		if err == nil {
 			return conn, nil
 		}
-		errs = append(errs, err)
+		errs = append(errs, explained(broker, err))
 	}
 	return nil, fmt.Errorf("%w: %w", queue.ErrDisconnected, errors.Join(errs...))
+}
+
+// explained names the broker, never its password, and says what to do where it is not the broker's absence.
+func explained(address string, err error) error {
+	where, hint := "the broker", ""
+	u, wrong := url.Parse(address)
+	if wrong == nil {
+		where = u.Host
+	}
+	var refused *amqp.Error
+	switch {
+	case !errors.As(err, &refused) || wrong != nil:
+	case refused.Code == amqp.AccessRefused:
+		hint = fmt.Sprintf(" (it runs, and refuses user %q or its password in queue.url)", u.User.Username())
+	case refused.Code == amqp.NotAllowed:
+		hint = fmt.Sprintf(" (it runs; user %q may not use the virtual host %q of queue.url, or it is not there)", u.User.Username(), strings.TrimPrefix(u.Path, "/"))
+	case errors.Is(refused, amqp.ErrSASL) || refused.Code == amqp.FrameError || refused.Code == amqp.SyntaxError:
+		hint = " (is this a RabbitMQ?)"
+	}
+	return fmt.Errorf("%s%s: %w", where, hint, err)
 }
 
 func dialOne(ctx context.Context, address, name string) (*connection, error) {

@@ -89,6 +89,10 @@ func (d *decoder) int(what string) int64 {
 	if d.err != nil {
 		return 0
 	}
+	if d.off < len(d.b) && d.b[d.off] < 0x80 { // one byte, as mostly
+		d.off++
+		return int64(d.b[d.off-1]>>1) ^ -int64(d.b[d.off-1]&1)
+	}
 	v, n := binary.Varint(d.b[d.off:])
 	if n <= 0 {
 		d.fail("%s is cut off or not a number", what)
@@ -108,6 +112,12 @@ func (d *decoder) ints(what string, into ...*int64) {
 func (d *decoder) count(what string, limit, size int) int {
 	if d.err != nil {
 		return 0
+	}
+	if d.off < len(d.b) {
+		if v := int(d.b[d.off]); v < 0x80 && v <= limit && v*size < d.left() { // one byte, as mostly
+			d.off++
+			return v
+		}
 	}
 	v, n := binary.Uvarint(d.b[d.off:])
 	switch {

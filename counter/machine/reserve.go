@@ -2,27 +2,28 @@ package machine
 
 import "headgate.example/lib/sale"
 
-// reserve carries out a RESERVE whose user's name has this hash.
-func (s *State) reserve(c *Command, name uint32) Result {
+// reserve carries out a RESERVE whose user's name has this hash. out is zero before.
+func (s *State) reserve(c *Command, name uint32, out *Result) {
 	sl, acct, live, refusal := s.judge(c.Sale, c.User, c.Key, name, c.Quantity, s.wall)
 	s.recent = sl
-	if live != 0 {
-		r := s.orderResult(CodeAlready, s.holds.get(live))
-		r.Expires = s.expires(s.holds.get(live))
-		return r
-	}
-	if refusal.Code != 0 {
-		return refusal
-	}
-	if s.holds.len() >= s.limits.holds {
-		return busy("sale", "this shard keeps its limit of %d holds", s.limits.holds)
-	}
-	if sl.ids.live >= s.limits.holdsPerSale {
-		return busy("sale", "this sale keeps its limit of %d holds", s.limits.holdsPerSale)
+	switch {
+	case live != 0:
+		s.reserved(out, CodeAlready, s.holds.get(live))
+		return
+	case refusal.code != 0:
+		*out = refusal.result()
+		return
+	case s.holds.len() >= s.limits.holds:
+		*out = busy("sale", "this shard keeps its limit of %d holds", s.limits.holds)
+		return
+	case sl.ids.live >= s.limits.holdsPerSale:
+		*out = busy("sale", "this sale keeps its limit of %d holds", s.limits.holdsPerSale)
+		return
 	}
 	id, ok := s.mint()
 	if !ok {
-		return busy("order", "order ids are at their limit ahead of the clock: check the leader's clock")
+		*out = busy("order", "order ids are at their limit ahead of the clock: check the leader's clock")
+		return
 	}
 	if acct == 0 {
 		acct = s.addAccount(hashIn(sl.index, name), sl.index, c.User)
@@ -34,64 +35,77 @@ func (s *State) reserve(c *Command, name uint32) Result {
 	sl.available -= c.Quantity
 	sl.held += c.Quantity
 	s.nextServed = min(s.nextServed, h.due)
-	result := s.orderResult(CodeReserved, h)
-	result.Expires = s.expires(h)
-	return result
+	s.reserved(out, CodeReserved, h)
 }
+
+// reserved fills the result of a reservation that led to this hold.
+func (s *State) reserved(out *Result, code Code, h *hold) {
+	out.Code, out.Order, out.State, out.Quantity, out.Slot = code, h.id, h.state, int64(h.quantity), int64(h.slot)
+	out.Expires = s.expires(h)
+}
+
+// refused is what a refusal says: a small part of a Result, since most are refused when it counts.
+type refused struct {
+	code   Code // 0: it is none
+	detail int64
+	reason string
+}
+
+func (r *refused) result() Result { return Result{Code: r.code, Detail: r.detail, Reason: r.reason} }
 
 // judge is the one place that decides over a reservation, for Apply and Refuse alike. It gives the
 // sale, the user's account if there is one, and either the live order of this user and key, or a
 // refusal, or neither.
-func (s *State) judge(saleID, user, key string, name uint32, quantity, wall int64) (sl *saleState, acct, live ref, refusal Result) {
+func (s *State) judge(saleID, user, key string, name uint32, quantity, wall int64) (sl *saleState, acct, live ref, refusal refused) {
 	sl = s.saleNamed(saleID)
 	if sl == nil {
-		return nil, 0, 0, Result{Code: CodeNoSale}
+		return nil, 0, 0, refused{code: CodeNoSale}
 	}
 	if sl.forgotten {
-		return sl, 0, 0, Result{Code: CodeEnded}
+		return sl, 0, 0, refused{code: CodeEnded}
 	}
 	if sl.ring != nil {
 		if owner := sl.ring.Owner(user); owner != s.opts.Shard {
-			return sl, 0, 0, Result{Code: CodeWrongShard, Reason: owner}
+			return sl, 0, 0, refused{code: CodeWrongShard, reason: owner}
 		}
 	}
 	var units int64
 	orders := 0
 	if acct = s.findHashed(hashIn(sl.index, name), sl.index, user); acct != 0 {
 		if live = s.liveOrder(acct, key); live != 0 {
-			return sl, acct, live, Result{}
+			return sl, acct, live, refused{}
 		}
 		a := s.accounts.get(acct)
 		units, orders = a.units, int(a.orders)
 	}
 	refusal = sl.refusal(units, quantity, wall)
-	if orders >= s.limits.liveOrders && (refusal.Code == 0 || refusal.Code > CodeLimit) {
-		refusal = Result{Code: CodeLimit, Detail: int64(s.limits.liveOrders)}
+	if orders >= s.limits.liveOrders && (refusal.code == 0 || refusal.code > CodeLimit) {
+		refusal = refused{code: CodeLimit, detail: int64(s.limits.liveOrders)}
 	}
 	return sl, acct, 0, refusal
 }
 
-// refusal says why a user with this many units may not have quantity more. Code 0: nothing is against it.
-func (sl *saleState) refusal(units, quantity, wall int64) Result {
+// refusal says why a user with this many units may not have quantity more, if anything is against it.
+func (sl *saleState) refusal(units, quantity, wall int64) refused {
 	switch {
 	case sl.paused:
-		return Result{Code: CodePaused}
+		return refused{code: CodePaused}
 	case !sl.closed && wall < sl.terms.OpensAt:
-		return Result{Code: CodeNotOpen, Detail: sl.terms.OpensAt}
+		return refused{code: CodeNotOpen, detail: sl.terms.OpensAt}
 	case !sl.closed && sl.available == 0 && sl.scheduled > 0 && !sl.shared():
-		return Result{Code: CodeNotOpen, Detail: sl.nextRelease()}
+		return refused{code: CodeNotOpen, detail: sl.nextRelease()}
 	case sl.closed || sl.terms.EndsAt != 0 && wall >= sl.terms.EndsAt:
-		return Result{Code: CodeEnded}
+		return refused{code: CodeEnded}
 	case sl.terms.Limit > 0 && units+quantity > sl.terms.Limit:
-		return Result{Code: CodeLimit, Detail: sl.terms.Limit}
+		return refused{code: CodeLimit, detail: sl.terms.Limit}
 	case sl.available < quantity && sl.shared():
-		return Result{Code: CodeDry, Detail: sl.available}
+		return refused{code: CodeDry, detail: sl.available}
 	case sl.available == 0:
-		return Result{Code: CodeSoldOut, Detail: sl.held}
+		return refused{code: CodeSoldOut, detail: sl.held}
 	case sl.available < quantity:
-		return Result{Code: CodeInsufficient, Detail: sl.available}
+		return refused{code: CodeInsufficient, detail: sl.available}
 	}
-	return Result{}
+	return refused{}
 }
 
 // Refuse answers a reservation from what is applied, without the log, when the answer is certainly a
@@ -105,11 +119,11 @@ func (s *State) Refuse(saleID, user, key string, quantity, wall, served int64) (
 	}
 	wall = clampWall(wall)
 	sl, _, live, refusal := s.judge(saleID, user, key, s.hashName(user), quantity, wall)
-	if live != 0 || refusal.Code == 0 {
+	if live != 0 || refusal.code == 0 {
 		return Result{}, false
 	}
 	if sl == nil || sl.forgotten {
-		return refusal, true
+		return refusal.result(), true
 	}
 	if len(sl.releases) > 0 && sl.releases[0].At <= wall {
 		return Result{}, false
@@ -117,7 +131,7 @@ func (s *State) Refuse(saleID, user, key string, quantity, wall, served int64) (
 	if r := sl.waiting.head; r != 0 && s.holds.get(r).due <= served {
 		return Result{}, false
 	}
-	return refusal, true
+	return refusal.result(), true
 }
 
 func (s *State) orderResult(code Code, h *hold) Result {

@@ -113,7 +113,8 @@ func (s *State) ApplyEncoded(b []byte, told func([]Result)) error {
 func (s *State) applyNext(next []Command, version int, results []Result) []Result {
 	names := s.fetch(next)
 	for i := range next {
-		results = append(results, s.apply(&next[i], names[i], version))
+		results = append(results, Result{})
+		s.apply(&next[i], names[i], version, &results[len(results)-1])
 	}
 	return results
 }
@@ -155,14 +156,22 @@ func (s *State) saleNamed(id string) *saleState {
 	return s.byName[id]
 }
 
-// apply carries out one command. name is the hash of the user's name, for a reservation.
-func (s *State) apply(c *Command, name uint32, version int) Result {
+// apply carries out one command, and fills its result, which is zero before. name is the hash of the user's
+// name, for a reservation.
+func (s *State) apply(c *Command, name uint32, version int, out *Result) {
 	if err := c.Validate(); err != nil {
-		return failed(err)
+		*out = failed(err)
+		return
 	}
+	if c.Kind == Reserve { // most of what comes; nothing of it is copied
+		s.reserve(c, name, out)
+		return
+	}
+	*out = s.applyOther(c, version)
+}
+
+func (s *State) applyOther(c *Command, version int) Result {
 	switch c.Kind {
-	case Reserve:
-		return s.reserve(c, name)
 	case Confirm:
 		return s.confirm(c.Order)
 	case Abort:

@@ -166,7 +166,11 @@ func (s *Server) receive(ctx context.Context, n payment.Notice) (store.Receipt, 
 		s.log.Error("alarm: a payment provider's word cannot be true", "reference", n.Reference, "error", err)
 		return store.Receipt{}, problem.New(problem.InvalidRequest, "This cannot be true of a payment.").Because(err)
 	}
-	r, err := s.store.ReceivePayment(ctx, s.provider.Name(), n.Reference, store.Money{AmountMinor: n.AmountMinor, Currency: n.Currency, At: n.At})
+	money := store.Money{AmountMinor: n.AmountMinor, Currency: n.Currency, At: n.At}
+	r, err := s.store.ReceivePayment(ctx, s.provider.Name(), n.Reference, money)
+	if errors.Is(err, store.ErrNotFound) && s.adoptPayment(ctx, n.Reference) {
+		r, err = s.store.ReceivePayment(ctx, s.provider.Name(), n.Reference, money)
+	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		s.metrics.received("unknown")
@@ -183,6 +187,26 @@ func (s *Server) receive(ctx context.Context, n payment.Notice) (store.Receipt, 
 		s.metrics.received("paid")
 	}
 	return r, nil
+}
+
+// adoptPayment lets the ledger have a payment that it lost, as one from an old backup may: its reference,
+// which the provider vouches for, names the order. It reports whether the ledger has it now.
+func (s *Server) adoptPayment(ctx context.Context, reference string) bool {
+	id, ok := store.ReferencedOrder(reference)
+	if !ok {
+		return false
+	}
+	order, err := s.store.OrderByID(ctx, id)
+	if err == nil {
+		_, err = s.store.AdoptPayments(ctx, store.Payment{
+			OrderID: id, Provider: s.provider.Name(), Reference: reference, AmountMinor: order.AmountMinor, Currency: order.Currency,
+		})
+	}
+	if err != nil {
+		return false
+	}
+	s.log.Error("alarm: money came for a payment that the ledger had lost; it is taken over by its reference", "order", id, "reference", reference)
+	return true
 }
 
 // askBeforeCancel asks the provider whether an order's open payments were paid, so that a buyer whose

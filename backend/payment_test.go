@@ -11,6 +11,7 @@ import (
 	"headgate.example/backend"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/payment"
+	"headgate.example/lib/payment/sandbox"
 	"headgate.example/lib/sale"
 	"headgate.example/lib/service/servicetest"
 	"headgate.example/lib/store"
@@ -197,6 +198,37 @@ func TestLateMoney(t *testing.T) {
 		t.Fatalf("payments: %+v", payments)
 	}
 	if came, back := storetest.CheckMoney(t, s.ledger, id); came != 19900 || back != 19900 {
+		t.Fatalf("%d came, %d go back", came, back)
+	}
+}
+
+// TestLostPayment: money comes for a payment that the ledger, an old backup, lost: it pays the order that
+// the reference names. What names none is not taken.
+func TestLostPayment(t *testing.T) {
+	s := newShop(t, withSandbox)
+	s.openSale("1", 10)
+	id := s.buy("a1")
+	box, err := sandbox.New(payment.SandboxConfig{Keys: []auth.SymmetricKey{{ID: "p1", Secret: "pay-secret-0123456789abc"}}}, s.ledger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pressLost := func(reference string) {
+		t.Helper()
+		page, err := box.Begin(t.Context(), payment.Request{Reference: reference, Order: id, AmountMinor: 19900, Currency: "CNY", ExpiresAt: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.press(page).want(200, "")
+	}
+	for _, wrong := range []string{id.String(), id.String() + "-0", id.String() + "-21", id.String() + "-01", (id + 1).String() + "-1", "x-1"} {
+		pressLost(wrong)
+	}
+	servicetest.Eventually(t, 20*time.Second, "each was refused", func() bool {
+		return strings.Contains(s.metricsText(), `headgate_backend_payments_total{outcome="unknown"} 6`)
+	})
+	pressLost(id.String() + "-3")
+	s.settles(id, sale.Paid)
+	if came, back := storetest.CheckMoney(t, s.ledger, id); came != 19900 || back != 0 {
 		t.Fatalf("%d came, %d go back", came, back)
 	}
 }

@@ -127,6 +127,14 @@ func beginPayment(tx *gorm.DB, order *Order, terms PaymentTerms, now time.Time) 
 // when the ledger has lost a payment.
 func PaymentReference(id sale.OrderID, n int) string { return fmt.Sprintf("%s-%d", id, n) }
 
+// ReferencedOrder is the order of a PaymentReference; ok is false for another text.
+func ReferencedOrder(reference string) (id sale.OrderID, ok bool) {
+	order, number, found := strings.Cut(reference, "-")
+	id, err := sale.ParseOrderID(order)
+	n, numberErr := strconv.Atoi(number)
+	return id, found && err == nil && numberErr == nil && n >= 1 && n <= MaxPayments && PaymentReference(id, n) == reference
+}
+
 // nextReference is the first that no earlier payment of the order may have had: some may have been lost.
 func nextReference(id sale.OrderID, all []Payment) string {
 	next := len(all) + 1

@@ -21,7 +21,7 @@ func benchSize() (pairs, messages int) {
 	if testing.Short() {
 		return 3, 10_000
 	}
-	return 7, 30_000
+	return 7, 100_000
 }
 
 const (

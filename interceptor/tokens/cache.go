@@ -48,8 +48,9 @@ func Vouched(user, name, roles string) *Identity {
 }
 
 const (
-	cacheWays = 4
-	firstSets = 256
+	cacheWays   = 4
+	cacheShards = 64
+	firstSets   = 4 // of a shard
 )
 
 // Cache verifies tokens and remembers the verified. It is safe for concurrent use; who finds a token waits
@@ -62,10 +63,17 @@ type Cache struct {
 	seed        maphash.Seed
 	verifier    Verifier
 	revocations Revocations
-	kept        atomic.Int64
-	sets        atomic.Pointer[[]cacheSet]
-	maxSets     int
-	changing    sync.Mutex // held by whoever changes a set or replaces the sets
+	maxSets     int // of a shard
+	shards      [cacheShards]cacheShard
+}
+
+// cacheShard grows by itself, so that nobody waits long for it: behind a lock that is held for milliseconds a
+// crowd would queue up, and stay queued.
+type cacheShard struct {
+	sets     atomic.Pointer[[]cacheSet]
+	kept     atomic.Int64
+	changing sync.Mutex // held by whoever changes a set or replaces the sets
+	_        [40]byte
 }
 
 // cacheSet is as large as a processor's cache line. A place is read without a lock: hash and identity may be
@@ -75,13 +83,16 @@ type cacheSet [cacheWays]struct {
 	identity atomic.Pointer[Identity]
 }
 
-// NewCache makes a cache of at most limit tokens (rounded up to a multiple of 4), 16 bytes a place beside the
+// NewCache makes a cache of at most limit tokens (rounded up to a multiple of 256), 16 bytes a place beside the
 // tokens. It has at least twice as many places as tokens until it reaches the limit. With half as many in use,
 // fewer than one in a hundred find no place, and take turns with others.
 func NewCache(verifier Verifier, revocations Revocations, limit int) *Cache {
-	c := &Cache{seed: maphash.MakeSeed(), verifier: verifier, revocations: revocations, maxSets: max(1, (limit+cacheWays-1)/cacheWays)}
-	sets := make([]cacheSet, min(firstSets, c.maxSets))
-	c.sets.Store(&sets)
+	const row = cacheWays * cacheShards
+	c := &Cache{seed: maphash.MakeSeed(), verifier: verifier, revocations: revocations, maxSets: max(1, (limit+row-1)/row)}
+	for i := range c.shards {
+		sets := make([]cacheSet, min(firstSets, c.maxSets))
+		c.shards[i].sets.Store(&sets)
+	}
 	return c
 }
 
@@ -89,7 +100,8 @@ func NewCache(verifier Verifier, revocations Revocations, limit int) *Cache {
 // ErrRevoked.
 func (c *Cache) Verify(token []byte, now time.Time) (*Identity, error) {
 	hash := maphash.Bytes(c.seed, token)
-	identity := c.find(hash, token)
+	shard := &c.shards[hash%cacheShards]
+	identity := shard.find(hash, token)
 	if identity == nil {
 		text := string(token)
 		claims, err := c.verifier.Verify(text, now)
@@ -97,7 +109,7 @@ func (c *Cache) Verify(token []byte, now time.Time) (*Identity, error) {
 			return nil, err
 		}
 		identity = &Identity{Claims: claims, RoleList: claims.RoleList(), issuedMillis: claims.IssuedAt.UnixMilli(), token: text}
-		c.keep(hash, identity)
+		shard.keep(hash, identity, c.maxSets)
 	}
 	if !now.Before(identity.ExpiresAt) {
 		return nil, auth.ErrTokenExpired
@@ -109,9 +121,14 @@ func (c *Cache) Verify(token []byte, now time.Time) (*Identity, error) {
 }
 
 // Len is the number of cached tokens.
-func (c *Cache) Len() int { return int(c.kept.Load()) }
+func (c *Cache) Len() (n int) {
+	for i := range c.shards {
+		n += int(c.shards[i].kept.Load())
+	}
+	return n
+}
 
-// setOf is where tokens of a hash are: the first choice, or the second.
+// setOf is where tokens of a hash are: the first choice, or the second. The low bits have chosen the shard.
 func setOf(sets []cacheSet, hash uint64, second bool) *cacheSet {
 	if second {
 		hash = bits.RotateLeft64(hash, 32)
@@ -120,7 +137,7 @@ func setOf(sets []cacheSet, hash uint64, second bool) *cacheSet {
 	return &sets[number]
 }
 
-func (c *Cache) find(hash uint64, token []byte) *Identity {
+func (c *cacheShard) find(hash uint64, token []byte) *Identity {
 	sets := *c.sets.Load()
 	if identity := setOf(sets, hash, false).find(hash, token); identity != nil {
 		return identity
@@ -144,15 +161,15 @@ func (s *cacheSet) find(hash uint64, token []byte) *Identity {
 }
 
 // keep enters an identity.
-func (c *Cache) keep(hash uint64, identity *Identity) {
+func (c *cacheShard) keep(hash uint64, identity *Identity, maxSets int) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	if c.find(hash, []byte(identity.token)) != nil {
 		return // another request was faster
 	}
 	sets := *c.sets.Load()
-	if len(sets) < c.maxSets && int(c.kept.Load()) >= len(sets)*cacheWays/2 {
-		sets = c.grow(sets)
+	if len(sets) < maxSets && int(c.kept.Load()) >= len(sets)*cacheWays/2 {
+		sets = c.grow(sets, maxSets)
 	}
 	if enter(sets, hash, identity) {
 		c.kept.Add(1)
@@ -160,8 +177,8 @@ func (c *Cache) keep(hash uint64, identity *Identity) {
 }
 
 // grow doubles the places. Whoever asks meanwhile finds what there was; only new tokens wait.
-func (c *Cache) grow(old []cacheSet) []cacheSet {
-	sets := make([]cacheSet, min(c.maxSets, 2*len(old)))
+func (c *cacheShard) grow(old []cacheSet, maxSets int) []cacheSet {
+	sets := make([]cacheSet, min(maxSets, 2*len(old)))
 	kept := 0
 	for i := range old {
 		for j := range old[i] {
@@ -183,7 +200,7 @@ func enter(sets []cacheSet, hash uint64, identity *Identity) bool {
 		if other := setOf(sets, hash, true); other.free() >= 0 {
 			s, at = other, other.free()
 		} else {
-			at = s.victim(int(hash % cacheWays))
+			at = s.victim(int(hash / cacheShards % cacheWays))
 		}
 	}
 	fresh := s[at].identity.Swap(identity) == nil

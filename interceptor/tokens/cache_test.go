@@ -80,7 +80,7 @@ func TestBadTokensAreNotKept(t *testing.T) {
 }
 
 func TestCacheIsBounded(t *testing.T) {
-	const limit = 4 * cacheWays
+	const limit = 4 * cacheWays * cacheShards
 	c := NewCache(&scripted{}, revoked{}, limit-1)
 	for i := range 20 * limit {
 		if _, err := c.Verify(fmt.Appendf(nil, "u%06d", i), start); err != nil {
@@ -88,11 +88,13 @@ func TestCacheIsBounded(t *testing.T) {
 		}
 	}
 	kept := 0
-	sets := *c.sets.Load()
-	for i := range sets {
-		for j := range sets[i] {
-			if sets[i][j].identity.Load() != nil {
-				kept++
+	for n := range c.shards {
+		sets := *c.shards[n].sets.Load()
+		for i := range sets {
+			for j := range sets[i] {
+				if sets[i][j].identity.Load() != nil {
+					kept++
+				}
 			}
 		}
 	}
@@ -106,8 +108,14 @@ func TestCacheGrows(t *testing.T) {
 	const tokens = 20_000
 	v := &scripted{}
 	c := NewCache(v, revoked{}, 10*tokens)
-	if n := len(*c.sets.Load()); n != firstSets {
-		t.Errorf("%d sets at first", n)
+	places := func() (n int) {
+		for i := range c.shards {
+			n += len(*c.shards[i].sets.Load()) * cacheWays
+		}
+		return n
+	}
+	if n := places(); n != firstSets*cacheShards*cacheWays {
+		t.Errorf("%d places at first", n)
 	}
 	for range 2 {
 		for i := range tokens {
@@ -116,7 +124,7 @@ func TestCacheGrows(t *testing.T) {
 			}
 		}
 	}
-	if n := len(*c.sets.Load()) * cacheWays; n < 2*tokens || n > 4*tokens || c.Len() > tokens || c.Len() < tokens*99/100 || v.calls > tokens*101/100 {
+	if n := places(); n < 2*tokens || n > 4*tokens || c.Len() > tokens || c.Len() < tokens*99/100 || v.calls > tokens*101/100 {
 		t.Errorf("%d places, %d tokens kept, %d verified", n, c.Len(), v.calls)
 	}
 }
@@ -125,7 +133,7 @@ func TestCacheGrows(t *testing.T) {
 func TestUsedTokensStay(t *testing.T) {
 	const others = 1000
 	v := &scripted{}
-	c := NewCache(v, revoked{}, 4*cacheWays)
+	c := NewCache(v, revoked{}, 1)
 	for i := range others {
 		for _, token := range []string{"kept", fmt.Sprintf("u%06d", i)} {
 			if _, err := c.Verify([]byte(token), start); err != nil {
@@ -160,29 +168,29 @@ func TestFewTokensFindNoPlace(t *testing.T) {
 func TestTokensAreComparedByteByByte(t *testing.T) {
 	c := NewCache(&scripted{}, revoked{}, 1)
 	identity := &Identity{token: "a1"}
-	c.keep(7, identity)
-	if got := c.find(7, []byte("a1")); got != identity {
+	c.shards[7].keep(7, identity, 1)
+	if got := c.shards[7].find(7, []byte("a1")); got != identity {
 		t.Error("a cached token is not found")
 	}
-	if got := c.find(7, []byte("a2")); got != nil {
+	if got := c.shards[7].find(7, []byte("a2")); got != nil {
 		t.Errorf("another token of the same hash is taken for %q", got.token)
 	}
 	other := &Identity{token: "a2"}
-	c.keep(7, other)
-	c.keep(7, &Identity{token: "a2"})
-	if c.find(7, []byte("a1")) != identity || c.find(7, []byte("a2")) != other || c.Len() != 2 {
+	c.shards[7].keep(7, other, 1)
+	c.shards[7].keep(7, &Identity{token: "a2"}, 1)
+	if c.shards[7].find(7, []byte("a1")) != identity || c.shards[7].find(7, []byte("a2")) != other || c.Len() != 2 {
 		t.Errorf("%d tokens kept", c.Len())
 	}
 }
 
 // Many verify few tokens in a cache that is too small for them: each gets his own identity.
 func TestConcurrentUse(t *testing.T) {
-	c := NewCache(&scripted{}, revoked{}, cacheWays)
+	c := NewCache(&scripted{}, revoked{}, 1)
 	var group sync.WaitGroup
 	for i := range 8 {
 		group.Go(func() {
 			for n := range 2000 {
-				token := fmt.Sprintf("u%d", (n+i)%(2*cacheWays))
+				token := fmt.Sprintf("u%d", (n+i)%(2*cacheWays*cacheShards))
 				if identity, err := c.Verify([]byte(token), start); err != nil || identity.User != token {
 					t.Errorf("%s: %+v, %v", token, identity, err)
 					return
@@ -191,14 +199,14 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if c.Len() != cacheWays {
+	if c.Len() > cacheWays*cacheShards {
 		t.Errorf("%d tokens kept", c.Len())
 	}
 }
 
 func TestASetIsACacheLine(t *testing.T) {
-	if size := unsafe.Sizeof(cacheSet{}); size != 64 {
-		t.Errorf("%d bytes", size)
+	if set, shard := unsafe.Sizeof(cacheSet{}), unsafe.Sizeof(cacheShard{}); set != 64 || shard != 64 {
+		t.Errorf("a set has %d bytes, a shard %d", set, shard)
 	}
 }
 

@@ -32,7 +32,7 @@ type budgetCrowd struct {
 	tokens   []string
 	admitted []atomic.Int32
 	owner    []atomic.Pointer[string] // by the affinity cookie
-	other    atomic.Int64             // answers that are neither 200, 429 nor 503
+	other    atomic.Int64             // answers that are neither 200, 429, nor 503 for a reason that reading has
 	away     atomic.Int64             // 503
 	lastAway atomic.Int64             // when, unix ms
 	failed   atomic.Int64             // requests to an edge that is gone
@@ -103,6 +103,9 @@ func (c *budgetCrowd) request(user int, req *fasthttp.Request, resp *fasthttp.Re
 		c.lastAway.Store(time.Now().UnixMilli())
 		if len(resp.Header.Peek("Retry-After")) == 0 {
 			c.t.Error("a 503 without Retry-After")
+		}
+		if code := string(resp.Header.Peek("Headgate-Code")); code != "unavailable" && code != "overloaded" {
+			c.other.Add(1)
 		}
 	default:
 		c.other.Add(1)

@@ -104,6 +104,7 @@ func (s *Server) registerAdmin(b *builder) {
 	add(b, admins, "admin-remove-ban", http.MethodDelete, "/api/admin/bans/{kind}/{value}", "Take a ban back", 204, s.removeBan)
 	add(b, admins, "admin-remove-ban-by-query", http.MethodDelete, "/api/admin/bans", "Take a ban back, for networks too", 204, s.removeBanByQuery)
 	add(b, admins, "admin-revoke-user", http.MethodPost, "/api/admin/users/{user}/revoke", "Sign a user out everywhere", 200, s.revokeUser)
+	add(b, admins, "admin-revoke", http.MethodPost, "/api/admin/revocations", "Sign a user out everywhere, whatever his id", 200, s.revoke)
 	s.registerDeadLetters(b)
 }
 

@@ -336,7 +336,7 @@ func TestOpenAPI(t *testing.T) {
 		"GET /api/admin/sales", "POST /api/admin/sales", "GET /api/admin/sales/{sale}", "POST /api/admin/sales/{sale}/open",
 		"POST /api/admin/sales/{sale}/pause", "POST /api/admin/sales/{sale}/resume", "POST /api/admin/sales/{sale}/close",
 		"PUT /api/admin/sales/{sale}/stock", "GET /api/admin/sales/{sale}/audit", "POST /api/admin/sales/{sale}/repair", "GET /api/admin/bans", "POST /api/admin/bans",
-		"DELETE /api/admin/bans", "DELETE /api/admin/bans/{kind}/{value}", "POST /api/admin/users/{user}/revoke", "GET /api/admin/dead-letters",
+		"DELETE /api/admin/bans", "DELETE /api/admin/bans/{kind}/{value}", "POST /api/admin/users/{user}/revoke", "POST /api/admin/revocations", "GET /api/admin/dead-letters",
 		"GET /api/admin/dead-letters/{letter}", "POST /api/admin/dead-letters/{letter}/replay", "POST /api/admin/dead-letters/{letter}/discard",
 		"POST /api/orders/{order}/pay", "POST /api/payments/{provider}/notify", "GET /api/admin/refunds", "GET /api/admin/orders/{order}/payments",
 		"GET /sandbox/payment", "POST /sandbox/pay", "GET /api/admin/payments/sandbox", "PUT /api/admin/payments/sandbox",

@@ -12,8 +12,14 @@ import (
 	"headgate.example/lib/store"
 )
 
+type revokeUserInput struct {
+	User string `path:"user" maxLength:"64" doc:"For an id with a slash use POST /api/admin/revocations: edges refuse escaped slashes."`
+}
+
 type revokeInput struct {
-	User string `path:"user" maxLength:"64"`
+	Body struct {
+		User string `json:"user" minLength:"1" maxLength:"64"`
+	}
 }
 
 type revokeOutput struct {
@@ -24,18 +30,26 @@ type revokeOutput struct {
 	}
 }
 
-// revokeUser signs a user out everywhere, for an operator.
-func (s *Server) revokeUser(ctx context.Context, in *revokeInput) (*revokeOutput, error) {
-	if err := sale.CheckUser(in.User); err != nil {
+func (s *Server) revokeUser(ctx context.Context, in *revokeUserInput) (*revokeOutput, error) {
+	return s.signOut(ctx, in.User)
+}
+
+func (s *Server) revoke(ctx context.Context, in *revokeInput) (*revokeOutput, error) {
+	return s.signOut(ctx, in.Body.User)
+}
+
+// signOut signs a user out everywhere, for an operator.
+func (s *Server) signOut(ctx context.Context, user string) (*revokeOutput, error) {
+	if err := sale.CheckUser(user); err != nil {
 		return nil, invalid("user", "must be a user id: 1 to 64 printable characters without spaces")
 	}
-	before, err := s.accounts.revoke(ctx, in.User)
+	before, err := s.accounts.revoke(ctx, user)
 	if err != nil {
 		return nil, counterFailed(err)
 	}
-	s.log.Info("tokens revoked", "user", in.User, "before", before.UnixMilli(), "by", identityOf(ctx).User)
+	s.log.Info("tokens revoked", "user", user, "before", before.UnixMilli(), "by", identityOf(ctx).User)
 	out := &revokeOutput{CacheControl: "no-store"}
-	out.Body.User, out.Body.Before = in.User, before.UnixMilli()
+	out.Body.User, out.Body.Before = user, before.UnixMilli()
 	return out, nil
 }
 

@@ -63,6 +63,13 @@ func TestSignOutEverywhere(t *testing.T) {
 	if out.User != bob.user || out.Before != s.revokedBefore(bob.user) || out.Before == 0 {
 		t.Errorf("revoked %+v, the counter says %d", out, s.revokedBefore(bob.user))
 	}
+	revocation := func(user string) map[string]string { return map[string]string{"user": user} }
+	s.call(alice, "POST", "/api/admin/revocations", revocation("a/3")).want(403, "forbidden")
+	s.call(root, "POST", "/api/admin/revocations", revocation("a 3")).want(400, "invalid_request")
+	s.call(root, "POST", "/api/admin/revocations", revocation("a/3")).want(200, "").into(&out)
+	if out.User != "a/3" || out.Before != s.revokedBefore("a/3") || out.Before == 0 {
+		t.Errorf("revoked %+v, the counter says %d", out, s.revokedBefore("a/3"))
+	}
 	s.counter.Fail(client.ErrUnavailable)
 	s.call(alice, "POST", "/api/logout/everywhere", nil).want(503, "unavailable")
 }

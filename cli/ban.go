@@ -52,7 +52,7 @@ func (a *API) Bans(ctx context.Context) ([]Ban, error) {
 
 // SignOut voids every token of a user that was issued until now, at every edge within a moment.
 func (a *API) SignOut(ctx context.Context, user string) error {
-	return a.Call(ctx, http.MethodPost, "/api/admin/users/"+url.PathEscape(user)+"/revoke", nil, nil)
+	return a.Call(ctx, http.MethodPost, "/api/admin/revocations", map[string]string{"user": user}, nil)
 }
 
 // WriteBans writes bans as a table for people.

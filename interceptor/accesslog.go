@@ -18,10 +18,10 @@ type accessLog struct {
 	log        *slog.Logger
 	refusals   sample
 	failures   sample
-	suppressed interface{ Inc() }
+	suppressed *counter
 }
 
-func newAccessLog(log *slog.Logger, refusalsPerSecond int, suppressed interface{ Inc() }) *accessLog {
+func newAccessLog(log *slog.Logger, refusalsPerSecond int, suppressed *counter) *accessLog {
 	l := &accessLog{log: log, suppressed: suppressed}
 	l.refusals.perSecond.Store(int64(refusalsPerSecond))
 	l.failures.perSecond.Store(errorsPerSecond)
@@ -59,13 +59,13 @@ func (l *accessLog) write(x *exchange, status int, clock func() time.Time) {
 	case status >= 500 && x.cause != nil, x.code == string(problem.Internal), x.code == string(problem.UnknownOutcome):
 		level, text = slog.LevelWarn, "failed"
 		if !l.failures.pass(x.mono) {
-			l.suppressed.Inc()
+			l.suppressed.inc(x.cell)
 			return
 		}
 	case x.problem.Code == "":
 		return // passed on: the upstream has a log of its own
 	case !l.refusals.pass(x.mono):
-		l.suppressed.Inc()
+		l.suppressed.inc(x.cell)
 		return
 	}
 	if !l.log.Enabled(context.Background(), level) {

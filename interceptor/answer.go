@@ -2,10 +2,8 @@ package interceptor
 
 import (
 	"errors"
-	"math/rand/v2"
 	"net"
 	"runtime/debug"
-	"strconv"
 
 	"github.com/valyala/fasthttp"
 
@@ -28,6 +26,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	s.runChain(x)
 }
 
+// numbersAtOnce is how many request numbers a pooled exchange draws at a time.
+const numbersAtOnce = 64
+
 // begin gives an exchange its plan, times and name.
 func (s *Server) begin(x *exchange) {
 	x.plan = s.plan.Load()
@@ -36,7 +37,10 @@ func (s *Server) begin(x *exchange) {
 	}
 	x.mono = s.mono(x.began)
 	x.wall = s.sales.Wall(x.began.UnixMilli())
-	x.number = s.requests.Add(1)
+	if x.number++; x.number > x.lastOwn { // numbers come in blocks, so that processors need not agree on each
+		x.lastOwn = s.requests.Add(numbersAtOnce)
+		x.number = x.lastOwn - numbersAtOnce + 1
+	}
 	x.nameRequest(s.process, x.number)
 }
 
@@ -86,11 +90,12 @@ func (s *Server) finish(x *exchange) {
 	}
 	resp := &x.ctx.Response
 	if x.problem.Code != "" {
-		x.writeProblem()
 		x.code = string(x.problem.Code)
 	}
-	resp.Header.SetCanonical(headerRequestID, x.id[:])
-	x.writeQuotas()
+	if x.problem.Code == "" || !x.writeRefusal() {
+		resp.Header.SetCanonical(headerRequestID, x.id[:])
+		x.writeQuotas()
+	}
 	x.tellCrossOrigin()
 	s.tellOwner(x)
 	if s.draining.Load() && x.hop == nil {
@@ -102,9 +107,9 @@ func (s *Server) finish(x *exchange) {
 	}
 	status := resp.StatusCode()
 	if x.refusal != nil {
-		s.figures.countLabel(figures, x.refusal.label)
+		s.figures.countLabel(figures, x.refusal.label, x.cell)
 	} else {
-		s.figures.count(figures, x.code, status)
+		s.figures.count(figures, x.code, status, x.cell)
 	}
 	s.note(x)
 	s.log.write(x, status, s.clock)
@@ -114,75 +119,6 @@ func (s *Server) finish(x *exchange) {
 	x.reset()
 	s.exchanges.Put(x)
 }
-
-// refusal is what all refusals with one code have in common.
-type refusal struct {
-	problem problem.Problem
-	head    []byte // of the body
-	code    []byte
-	waits   bool
-	label   int // in figures
-}
-
-// newRefusals prepares the refusals of every code.
-func newRefusals(f *figures) map[problem.Code]*refusal {
-	all := make(map[problem.Code]*refusal)
-	for _, code := range problem.Codes() {
-		p := problem.New(code, "")
-		all[code] = &refusal{problem: *p, head: p.AppendHead(nil), code: []byte(code), waits: code.Waits(), label: f.codes[string(code)]}
-	}
-	return all
-}
-
-// The names and values of headers that are written often, in the form in which they go out. Read only.
-var (
-	headerCacheControl = []byte("Cache-Control")
-	headerCode         = []byte(problem.HeaderCode)
-	headerRequestID    = []byte(auth.HeaderRequestID)
-	headerRetryAfter   = []byte("Retry-After")
-	headerQuota        = []byte("Ratelimit")
-	headerQuotaPolicy  = []byte("Ratelimit-Policy")
-	noStore            = []byte("no-store")
-)
-
-// writeProblem writes the exchange's refusal.
-func (x *exchange) writeProblem() {
-	if x.writeFallback() {
-		return
-	}
-	p, resp := &x.problem, &x.ctx.Response
-	if x.refusal.waits {
-		p.RetryAfter = jitter(max(1, x.retryAfter))
-	}
-	x.buf = setHeader(resp, p, x.refusal.code, x.buf)
-	if p.Status == x.refusal.problem.Status {
-		x.buf = p.AppendRest(append(x.buf[:0], x.refusal.head...))
-	} else {
-		x.buf = p.AppendJSON(x.buf[:0])
-	}
-	resp.SetBody(x.buf)
-}
-
-// setProblem writes a refusal with its headers; buf is scratch.
-func setProblem(resp *fasthttp.Response, p *problem.Problem, buf []byte) {
-	buf = setHeader(resp, p, []byte(p.Code), buf)
-	resp.SetBody(p.AppendJSON(buf[:0]))
-}
-
-func setHeader(resp *fasthttp.Response, p *problem.Problem, code, buf []byte) []byte {
-	resp.SetStatusCode(p.Status)
-	resp.Header.SetContentType(problem.MediaType)
-	resp.Header.SetCanonical(headerCacheControl, noStore)
-	resp.Header.SetCanonical(headerCode, code)
-	if seconds := p.RetrySeconds(); seconds > 0 {
-		buf = strconv.AppendInt(buf[:0], int64(seconds), 10)
-		resp.Header.SetCanonical(headerRetryAfter, buf)
-	}
-	return buf
-}
-
-// jitter adds up to as much again, and a second at least: equal waits would make the next stampede.
-func jitter(seconds int) int { return seconds + rand.IntN(seconds+1) }
 
 // statusOf is the status of a malformed header.
 func statusOf(wrong error) int {
@@ -222,5 +158,5 @@ func (s *Server) parseError(ctx *fasthttp.RequestCtx, err error) {
 	x.nameRequest(s.process, s.requests.Add(1))
 	ctx.Response.Header.SetBytesV(auth.HeaderRequestID, x.id[:])
 	ctx.SetConnectionClose()
-	s.figures.count(s.figures.none, string(p.Code), p.Status)
+	s.figures.count(s.figures.none, string(p.Code), p.Status, 0)
 }

@@ -194,12 +194,12 @@ func signToken(t testing.TB, c auth.TokenConfig, user string, now time.Time, rol
 }
 
 // openForBenchmark opens a server that is not run.
-func openForBenchmark(b *testing.B, cfg Config, clock *fakeClock, counter Counter) *Server {
+func openForBenchmark(b *testing.B, cfg Config, counter Counter) *Server {
 	b.Helper()
 	if err := config.Check(&cfg); err != nil {
 		b.Fatal(err)
 	}
-	s, err := Open(b.Context(), cfg, service.NewRuntime("interceptor", nil), WithClock(clock.Now), WithCounter(counter))
+	s, err := Open(b.Context(), cfg, service.NewRuntime("interceptor", nil), WithCounter(counter))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -29,16 +29,19 @@ type exchange struct {
 	mono  int64 // nanoseconds since the server was opened
 	wall  int64 // the counter's clock, milliseconds
 
-	number    uint64 // of the request at this node
-	id        [requestIDBytes]byte
-	route     *boundRoute   // nil before the stage route
-	absent    proxy.Present // headers that the request does not have, as far as is known
-	target    []byte        // path and query, as received, checked, and sent on
-	path      []byte
-	parameter []byte // the text at {name} in the route's path
-	address   netip.Addr
-	https     bool   // a trusted proxy said so
-	given     []byte // what a trusted proxy calls the request; nil: nothing
+	number        uint64 // of the request at this node
+	lastOwn       uint64 // the last number of the block that this exchange gives out: see begin
+	cell          uint32 // of counters
+	id            [requestIDBytes]byte
+	route         *boundRoute   // nil before the stage route
+	absent        proxy.Present // headers that the request does not have, as far as is known
+	target        []byte        // path and query, as received, checked, and sent on
+	path          []byte
+	authorization []byte // the header's value, if it was received
+	parameter     []byte // the text at {name} in the route's path
+	address       netip.Addr
+	https         bool   // a trusted proxy said so
+	given         []byte // what a trusted proxy calls the request; nil: nothing
 
 	key       uint64        // of the user, with an identity
 	since     int64         // since when this node remembers who ordered, counter's clock, ms; 0: not asked yet
@@ -85,7 +88,9 @@ type orderForm struct {
 }
 
 // reset forgets the request.
-func (x *exchange) reset() { *x = exchange{buf: x.buf[:0], frame: x.frame[:0]} }
+func (x *exchange) reset() {
+	*x = exchange{buf: x.buf[:0], frame: x.frame[:0], number: x.number, lastOwn: x.lastOwn, cell: x.cell}
+}
 
 // refuse notes a refusal; the text must be safe to show. It always gives true.
 func (x *exchange) refuse(s *Server, code problem.Code, detail string) bool {

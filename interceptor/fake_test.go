@@ -212,8 +212,9 @@ func (f *fakeCounter) Rules(_ context.Context, since int64) (client.Rules, error
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	answer := client.Rules{Full: since == 0, Index: int64(len(f.rules)), Now: f.clock.Now().UnixMilli()}
-	for _, r := range f.rules {
-		if r.Index > since {
+	for i, r := range f.rules {
+		changed := slices.ContainsFunc(f.rules[i+1:], func(later client.Rule) bool { return later.Kind == r.Kind && later.Value == r.Value })
+		if r.Index > since && !changed && !(answer.Full && r.Removed) {
 			answer.Changes = append(answer.Changes, r)
 		}
 	}

@@ -118,6 +118,6 @@ func (s *Server) fullAnswer() []byte {
 	resp.SetConnectionClose()
 	var text bytes.Buffer
 	_, _ = resp.WriteTo(&text) // a buffer takes everything
-	s.figures.count(s.figures.none, string(p.Code), p.Status)
+	s.figures.count(s.figures.none, string(p.Code), p.Status, 0)
 	return text.Bytes()
 }

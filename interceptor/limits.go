@@ -41,7 +41,7 @@ type limit struct {
 	key      uint64 // of a rule for addresses, to tell its balances from those of others
 	item     string // of RateLimit: "name"
 	policy   string // of RateLimit-Policy: "name";q=quota;w=window
-	refusals *metrics.Counter
+	refusals *counter
 }
 
 // bucket is a limit that all callers share.

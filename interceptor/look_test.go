@@ -129,9 +129,9 @@ func TestLookAtRefusals(t *testing.T) {
 func TestLookAtTop(t *testing.T) {
 	e := newEdge(t, func(c *Config) { c.TrustedProxies = []string{"127.0.0.0/8"} })
 	token := "Bearer " + e.token("a1")
-	for i := range 400 {
+	for i := range 800 {
 		e.send("GET", "/api/orders", "", "Authorization", token, from, "203.0.113.7")
-		if i%40 == 0 {
+		if i%80 == 0 {
 			e.send("GET", "/", "", from, "203.0.113.8")
 		}
 	}
@@ -140,9 +140,9 @@ func TestLookAtTop(t *testing.T) {
 	if len(view.Users) != 1 || view.Users[0].Key != "a1" || len(view.Addresses) != 1 || view.Addresses[0].Key != "203.0.113.7" || view.Sample != talkerSample {
 		t.Fatalf("%+v", view)
 	}
-	// One request in eight is counted: of 400 about 50, times eight. A sixth of that off is one in a million.
-	if n := view.Users[0].Requests; n < 120 || n > 800 {
-		t.Errorf("about 400 requests are told as %d", n)
+	// One request in sixteen is counted: of 800 about 50, times sixteen. 35 more or fewer is one in a million.
+	if n := view.Users[0].Requests; n < 240 || n > 1360 {
+		t.Errorf("about 800 requests are told as %d", n)
 	}
 	if r := view.Users[0].Refused; r <= 0 || r > view.Users[0].Requests {
 		t.Errorf("%d of %d were refused", r, view.Users[0].Requests)

@@ -2,6 +2,7 @@ package interceptor
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -18,18 +19,21 @@ type figures struct {
 	labels     []string
 	none       *routeFigures // of requests that fit no route
 	purchases  *metrics.PrometheusHistogram
-	suppressed *metrics.Counter
+	suppressed *counter
 	fallbacks  *metrics.Counter
 	panics     *metrics.Counter
 	pollErrors *metrics.Counter
 	untracked  *metrics.Counter
 	hops       hopFigures
+
+	mu       sync.Mutex
+	counters map[string]*counter // by name, with labels
 }
 
 // routeFigures are the answers of one route by code. Counters are made when first needed.
 type routeFigures struct {
 	name     string
-	counters []atomic.Pointer[metrics.Counter]
+	counters []atomic.Pointer[counter]
 }
 
 // noRoute is the label of requests that fit no route.
@@ -39,14 +43,15 @@ func newFigures(set *metrics.Set) *figures {
 	f := &figures{
 		set:        set,
 		codes:      map[string]int{},
+		counters:   map[string]*counter{},
 		purchases:  set.NewPrometheusHistogram(metricPrefix + "purchase_seconds"),
-		suppressed: set.NewCounter(metricPrefix + "log_suppressed_total"),
 		fallbacks:  set.NewCounter(metricPrefix + "fallbacks_total"),
 		panics:     set.NewCounter(metricPrefix + "panics_total"),
 		pollErrors: set.NewCounter(metricPrefix + "poll_errors_total"),
 		untracked:  set.NewCounter(metricPrefix + "untracked_address_requests_total"),
 	}
-	f.hops = newHopFigures(set)
+	f.suppressed = f.counter(metricPrefix + "log_suppressed_total")
+	f.hops = newHopFigures(f)
 	for _, code := range problem.Codes() {
 		f.label(string(code))
 	}
@@ -59,7 +64,7 @@ func newFigures(set *metrics.Set) *figures {
 
 // route makes the figures of a route. Those of one name count together.
 func (f *figures) route(name string) *routeFigures {
-	return &routeFigures{name: name, counters: make([]atomic.Pointer[metrics.Counter], len(f.labels))}
+	return &routeFigures{name: name, counters: make([]atomic.Pointer[counter], len(f.labels))}
 }
 
 // labelAccepted is the code of an accepted order.
@@ -70,32 +75,45 @@ func (f *figures) label(name string) {
 	f.labels = append(f.labels, name)
 }
 
+// counter gives the counter of a name, and makes it when there is none.
+func (f *figures) counter(name string) *counter {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.counters[name]
+	if c == nil {
+		c = &counter{}
+		f.counters[name] = c
+		f.set.NewGauge(name, func() float64 { return float64(c.sum()) })
+	}
+	return c
+}
+
 // count counts an answer. A code that is not known is counted as the status's class.
-func (f *figures) count(r *routeFigures, code string, status int) {
+func (f *figures) count(r *routeFigures, code string, status int, cell uint32) {
 	i, known := f.codes[code]
 	if !known {
 		i = f.codes[statusClass(status)]
 	}
-	f.countLabel(r, i)
+	f.countLabel(r, i, cell)
 }
 
 // countLabel is count for a label that is known by its number.
-func (f *figures) countLabel(r *routeFigures, i int) {
+func (f *figures) countLabel(r *routeFigures, i int, cell uint32) {
 	counter := r.counters[i].Load()
 	if counter == nil {
-		counter = f.set.GetOrCreateCounter(fmt.Sprintf(metricPrefix+"requests_total{route=%q,code=%q}", r.name, f.labels[i]))
+		counter = f.counter(fmt.Sprintf(metricPrefix+"requests_total{route=%q,code=%q}", r.name, f.labels[i]))
 		r.counters[i].Store(counter)
 	}
-	counter.Inc()
+	counter.inc(cell)
 }
 
-func (f *figures) stageRefusals(stage, mode string) *metrics.Counter {
-	return f.set.GetOrCreateCounter(fmt.Sprintf(metricPrefix+"stage_refusals_total{stage=%q,mode=%q}", stage, mode))
+func (f *figures) stageRefusals(stage, mode string) *counter {
+	return f.counter(fmt.Sprintf(metricPrefix+"stage_refusals_total{stage=%q,mode=%q}", stage, mode))
 }
 
 // limitRefusals are of a limit in a mode; route is "" where it holds for all routes.
-func (f *figures) limitRefusals(limit, route, mode string) *metrics.Counter {
-	return f.set.GetOrCreateCounter(fmt.Sprintf(metricPrefix+"limit_refusals_total{limit=%q,route=%q,mode=%q}", limit, route, mode))
+func (f *figures) limitRefusals(limit, route, mode string) *counter {
+	return f.counter(fmt.Sprintf(metricPrefix+"limit_refusals_total{limit=%q,route=%q,mode=%q}", limit, route, mode))
 }
 
 func (f *figures) queueWaits(route string) *metrics.PrometheusHistogram {

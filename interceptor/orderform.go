@@ -25,7 +25,7 @@ const ownQuantity = "quantity"
 // gives. more allows other fields, which are skipped. stated reports whether it names the quantity,
 // which is 1 otherwise. Errors are *formError.
 func parseOrderBody(body []byte, field string, more bool) (quantity int64, stated bool, err error) {
-	body = bytes.Trim(body, jsonSpace)
+	body = trimJSON(body)
 	if len(body) == 0 {
 		return 1, false, nil
 	}
@@ -35,18 +35,23 @@ func parseOrderBody(body []byte, field string, more bool) (quantity int64, state
 	return parseOrderJSON(body, field, more)
 }
 
-const jsonSpace = " \t\r\n" // bytes.TrimSpace knows more
+// trimJSON cuts off JSON's white space, which there mostly is none of; bytes.TrimSpace knows more.
+func trimJSON(text []byte) []byte {
+	if n := len(text); n > 0 && text[0] > ' ' && text[n-1] > ' ' {
+		return text
+	}
+	return bytes.Trim(text, " \t\r\n")
+}
 
 var quantityPrefix = []byte(`{"quantity":`)
 
 // plainQuantity reads the usual spelling without allocating.
 func plainQuantity(body []byte) (int64, bool) {
 	rest, begins := bytes.CutPrefix(body, quantityPrefix)
-	rest, ends := bytes.CutSuffix(rest, []byte{'}'})
-	if !begins || !ends {
+	if !begins || len(rest) == 0 || rest[len(rest)-1] != '}' {
 		return 0, false
 	}
-	rest = bytes.Trim(rest, jsonSpace)
+	rest = trimJSON(rest[:len(rest)-1])
 	if len(rest) == 0 || len(rest) > 9 || rest[0] == '0' && len(rest) > 1 {
 		return 0, false
 	}

@@ -45,7 +45,7 @@ func (s *Server) ServeHop(hop peers.Hop) {
 		s.releaseHop(c)
 		return
 	}
-	s.figures.hops.received.Inc()
+	s.figures.hops.received.inc(x.cell)
 	if s.stepHop(x) {
 		s.hopWork.Go(func() {
 			c.inline = false
@@ -119,7 +119,7 @@ func (s *Server) checkOwner(x *exchange) bool {
 			return true
 		}
 	} else {
-		s.figures.hops.owned.Inc()
+		s.figures.hops.owned.inc(x.cell)
 	}
 	x.since = place.Since
 	if x.isOrder() && !x.retry && !s.peers.Alone() {
@@ -158,13 +158,13 @@ func (s *Server) hopAway(x *exchange, place *peers.Place) (ended bool) {
 		x.frame = nil // a large body
 	}
 	if err == nil && there.Kind == peers.Here {
-		s.figures.hops.owned.Inc()
+		s.figures.hops.owned.inc(x.cell)
 		return false
 	}
 	if err == nil {
 		x.owner = there.Owner
 		if err = readAnswer(x, reply.Payload()); err == nil {
-			s.figures.hops.served.Inc()
+			s.figures.hops.served.inc(x.cell)
 			return true
 		}
 		err = fmt.Errorf("%w: %w", peers.ErrUnknown, err)

@@ -80,7 +80,8 @@ type Server struct {
 	log       *accessLog
 	exchanges sync.Pool
 	process   [4]byte
-	requests  atomic.Uint64
+	requests  atomic.Uint64 // numbers given out, in blocks
+	cells     atomic.Uint32 // of counters, given out
 	draining  atomic.Bool
 
 	work       context.Context // of purchases; ends when draining is over
@@ -107,7 +108,7 @@ func WithCounter(c Counter) Option {
 // Open binds the listener and prepares everything; Run serves. It does not wait for counter or upstream.
 func Open(_ context.Context, cfg Config, rt *service.Runtime, opts ...Option) (*Server, error) {
 	s := &Server{rt: rt, clock: time.Now}
-	s.exchanges.New = func() any { return &exchange{} }
+	s.exchanges.New = func() any { return &exchange{cell: s.cells.Add(1)} }
 	s.hopCalls.New = newHopCall
 	_, _ = rand.Read(s.process[:]) // never fails
 	for _, option := range opts {

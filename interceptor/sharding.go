@@ -26,21 +26,23 @@ const edgePrefix = "headgate_edge_"
 
 // hopFigures count hops. The share of hops is hops_total over hops_total and owned_requests_total.
 type hopFigures struct {
-	owned, received, malformed, careful, noRoom *metrics.Counter
-	served, busy, unknown, local, refused       *metrics.Counter // how hops that were sent ended
+	owned, received, served       *counter // served: of the hops that were sent
+	malformed, careful, noRoom    *metrics.Counter
+	busy, unknown, local, refused *metrics.Counter // how other hops that were sent ended
 }
 
-func newHopFigures(set *metrics.Set) hopFigures {
+func newHopFigures(f *figures) hopFigures {
+	set := f.set
 	outcome := func(word string) *metrics.Counter {
 		return set.NewCounter(edgePrefix + `hops_total{outcome="` + word + `"}`)
 	}
 	return hopFigures{
-		owned:     set.NewCounter(edgePrefix + "owned_requests_total"),
-		received:  set.NewCounter(edgePrefix + "hops_received_total"),
+		owned:     f.counter(edgePrefix + "owned_requests_total"),
+		received:  f.counter(edgePrefix + "hops_received_total"),
 		malformed: set.NewCounter(edgePrefix + "hops_malformed_total"),
 		careful:   set.NewCounter(edgePrefix + "careful_refusals_total"),
 		noRoom:    set.NewCounter(edgePrefix + "handover_no_room_total"),
-		served:    outcome("served"),
+		served:    f.counter(edgePrefix + `hops_total{outcome="served"}`),
 		busy:      outcome("busy"),
 		unknown:   outcome("unknown"),
 		local:     outcome("owner_away_local"),

@@ -11,7 +11,8 @@ import (
 func TestSoldOutIsNotBelievedForLong(t *testing.T) {
 	e := newEdge(t, func(c *Config) { c.PollInterval, c.StateMaxAge = 10*time.Second, 20*time.Second })
 	now := e.clock.Now()
-	e.server.sales.Apply([]sale.Info{{ID: "1", Stock: 1, Confirmed: 1, OpensAt: now.UnixMilli()}}, e.server.mono(now))
+	// Later than what the node asked for as it started, which may arrive only now.
+	e.server.sales.Apply([]sale.Info{{ID: "1", Stock: 1, Confirmed: 1, OpensAt: now.UnixMilli()}}, e.server.mono(now)+1)
 	e.refused(e.buy("a1"), 409, "sold_out")
 	e.clock.advance(600 * time.Millisecond) // meanwhile units came back
 	e.accepted(e.buy("a2"))

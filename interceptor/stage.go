@@ -1,9 +1,5 @@
 package interceptor
 
-import (
-	"github.com/VictoriaMetrics/metrics"
-)
-
 // The stages, in the order in which they run.
 const (
 	stageRoute        = "route"
@@ -44,7 +40,7 @@ type stage struct {
 	entry    bool // run where the request came in, and not again after a hop
 	waits    bool // may wait, or take long: the user's budgets were taken from before
 	shadow   bool
-	refusals *metrics.Counter
+	refusals *counter
 }
 
 // newChain binds the stages that are not off.
@@ -106,7 +102,7 @@ func (s *Server) runChain(x *exchange) {
 			return
 		}
 		if x.problem.Code != "" {
-			st.refusals.Inc()
+			st.refusals.inc(x.cell)
 			if st.shadow {
 				x.clearRefusal()
 				continue

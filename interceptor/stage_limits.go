@@ -12,7 +12,7 @@ import (
 
 // exceed refuses what is beyond a limit, or only counts it where the limit is in shadow.
 func (x *exchange) exceed(s *Server, l *limit, code problem.Code, wait time.Duration, detail string) bool {
-	l.refusals.Inc()
+	l.refusals.inc(x.cell)
 	return !l.shadow && x.refuseFor(s, code, wait, detail)
 }
 
@@ -129,7 +129,7 @@ func (s *Server) waitInQueue(x *exchange) bool {
 		return false
 	case q.shadow:
 		if !q.shadows.Allow(x.began) {
-			q.refusals.Inc()
+			q.refusals.inc(x.cell)
 		}
 		return false
 	}
@@ -183,20 +183,31 @@ func (x *exchange) writeQuotas() {
 		return
 	}
 	h := &x.ctx.Response.Header
-	buf := x.buf[:0]
-	for i, q := range x.quotas[:x.quotaCount] {
-		if i > 0 {
-			buf = append(buf, ", "...)
-		}
-		buf = append(buf, q.limit.policy...)
-	}
 	add := h.AddBytesKV
 	if x.refusal != nil && x.owner == nil { // nobody else has said anything
 		add = h.SetCanonical
 	}
-	add(headerQuotaPolicy, buf)
-	buf = buf[:0]
-	for i, q := range x.quotas[:x.quotaCount] {
+	x.buf = x.appendPolicies(x.buf[:0])
+	add(headerQuotaPolicy, x.buf)
+	x.buf = x.appendQuotas(x.buf[:0])
+	add(headerQuota, x.buf)
+}
+
+// appendPolicies appends the value of RateLimit-Policy.
+func (x *exchange) appendPolicies(buf []byte) []byte {
+	for i := range x.quotas[:x.quotaCount] {
+		if i > 0 {
+			buf = append(buf, ", "...)
+		}
+		buf = append(buf, x.quotas[i].limit.policy...)
+	}
+	return buf
+}
+
+// appendQuotas appends the value of RateLimit.
+func (x *exchange) appendQuotas(buf []byte) []byte {
+	for i := range x.quotas[:x.quotaCount] {
+		q := &x.quotas[i]
 		if i > 0 {
 			buf = append(buf, ", "...)
 		}
@@ -205,6 +216,5 @@ func (x *exchange) writeQuotas() {
 		buf = append(buf, ";t="...)
 		buf = strconv.AppendInt(buf, seconds(q.limit.rate.UntilFull(q.left)), 10)
 	}
-	add(headerQuota, buf)
-	x.buf = buf
+	return buf
 }

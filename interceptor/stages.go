@@ -20,7 +20,7 @@ import (
 // findRoute checks the request's form and finds its route.
 func (s *Server) findRoute(x *exchange) bool {
 	header := &x.ctx.Request.Header
-	present, err := proxy.CheckHeader(header)
+	found, err := proxy.CheckHeader(header)
 	if err != nil {
 		s.malformed.take(header)
 		x.ctx.SetConnectionClose() // who misreads where a request ends misreads the next one
@@ -28,7 +28,7 @@ func (s *Server) findRoute(x *exchange) bool {
 		x.problem.Status = statusOf(err)
 		return true
 	}
-	x.absent = ^present
+	x.absent, x.authorization = ^found.Present, found.Authorization
 	x.target = header.RequestURI()
 	path, query, err := route.Canonical(x.target)
 	if err != nil {
@@ -37,8 +37,8 @@ func (s *Server) findRoute(x *exchange) bool {
 	if len(query) == 0 {
 		x.target = path // a lone "?" is not sent on, so that it must not be signed either
 	}
-	found, parameter := x.plan.table.Find(header.Method(), path)
-	switch found {
+	number, parameter := x.plan.table.Find(header.Method(), path)
+	switch number {
 	case route.NoPath:
 		return x.refuse(s, problem.NotFound, "")
 	case route.NoMethod:
@@ -48,7 +48,7 @@ func (s *Server) findRoute(x *exchange) bool {
 		x.ctx.Response.Header.Set("Allow", strings.Join(x.plan.table.Methods(path), ", "))
 		return x.refuse(s, problem.MethodNotAllowed, "")
 	}
-	x.route, x.path, x.parameter = &x.plan.routes[found], path, parameter
+	x.route, x.path, x.parameter = &x.plan.routes[number], path, parameter
 	if len(x.ctx.Request.Body()) > x.route.maxBody {
 		return x.refuse(s, problem.BodyTooLarge, "")
 	}
@@ -63,7 +63,10 @@ func (s *Server) checkToken(x *exchange) bool {
 	if x.route.auth == AuthNone {
 		return s.checkOrigin(x)
 	}
-	token, fromCookie := x.peek(proxy.HasAuthorization, "Authorization"), false
+	token, fromCookie := x.authorization, false
+	if token == nil { // where the header was not received: see CheckHeader
+		token = x.peek(proxy.HasAuthorization, "Authorization")
+	}
 	if len(token) > 0 {
 		if len(token) <= len(bearer) || !bytes.EqualFold(token[:len(bearer)], bearer) {
 			return s.noIdentity(x, strikes.BadToken, "Authorization: must be Bearer and a token.")

@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// rememberedUsers is of how many users the last refusals are kept (136 bytes each).
+	// rememberedUsers is of how many users the last refusals are kept (144 bytes each).
 	rememberedUsers = 100_000
 	// talkerSample is of how many requests one is counted for the top talkers.
-	talkerSample = 8
+	talkerSample = 16
 	// bansLogged bounds the bans for strikes that are written to the log, a second.
 	bansLogged = 10
 )
@@ -31,12 +31,12 @@ type conduct struct {
 	refusals  *insight.Refusals
 	users     *insight.Talkers[string]
 	addresses *insight.Talkers[netip.Prefix]
-	figures   map[strikes.Offence]*strikeFigures
+	figures   []*strikeFigures // by offence
 	logged    *ratelimit.Bucket
 }
 
 type strikeFigures struct {
-	strikes  *metrics.Counter
+	strikes  *counter
 	outcomes map[strikes.Outcome]*metrics.Counter
 }
 
@@ -44,9 +44,10 @@ func newConduct(f *figures) *conduct {
 	c := &conduct{
 		strikes: strikes.NewBook(), refusals: insight.NewRefusals(rememberedUsers),
 		users: insight.NewTalkers[string](), addresses: insight.NewTalkers[netip.Prefix](),
-		figures: map[strikes.Offence]*strikeFigures{}, logged: ratelimit.NewBucket(bansLogged, bansLogged),
+		logged: ratelimit.NewBucket(bansLogged, bansLogged),
 	}
 	for _, o := range strikes.Offences() {
+		c.figures = append(c.figures, make([]*strikeFigures, int(o)+1-len(c.figures))...)
 		c.figures[o] = f.strikes(o)
 	}
 	return c
@@ -97,7 +98,7 @@ func (s *Server) charge(x *exchange) {
 	if outcome == strikes.Ignored {
 		return
 	}
-	s.conduct.figures[x.offence].strikes.Inc()
+	s.conduct.figures[x.offence].strikes.inc(x.cell)
 	if outcome == strikes.Counted {
 		return
 	}
@@ -113,7 +114,7 @@ var outcomeWords = map[strikes.Outcome]string{strikes.Banned: "banned", strikes.
 
 func (f *figures) strikes(o strikes.Offence) *strikeFigures {
 	all := &strikeFigures{
-		strikes:  f.set.NewCounter(metricPrefix + `strikes_total{offence="` + o.String() + `"}`),
+		strikes:  f.counter(metricPrefix + `strikes_total{offence="` + o.String() + `"}`),
 		outcomes: map[strikes.Outcome]*metrics.Counter{},
 	}
 	for outcome, word := range outcomeWords {
@@ -190,9 +191,12 @@ func (s *Server) checkStrikes(x *exchange) bool {
 }
 
 // lift ends this node's own bans of what an operator has taken back, before the rules are applied. An
-// answer that is no delta does not tell what was: then it may have been any of them.
+// answer that is no delta does not tell what was: then it may have been any of them. Where there was no rule
+// before, it is one, if each change has a rule in it: only what was removed is left out.
 func (s *Server) lift(answer *client.Rules) {
-	if answer.Full && s.rules.Known() && answer.Index != s.rules.Index() {
+	before := s.rules.Index()
+	whole := before == 0 && int64(len(answer.Changes)) == answer.Index
+	if answer.Full && !whole && s.rules.Known() && answer.Index != before {
 		if lifted := s.conduct.strikes.LiftAll(); lifted > 0 {
 			s.rt.Log.Info("bans for strikes taken back: the counter told all its rules anew", "bans", lifted)
 		}

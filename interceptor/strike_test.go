@@ -200,6 +200,22 @@ func TestMissedUnbanEndsStrikeBans(t *testing.T) {
 	}
 }
 
+// The first rule that is ever written is told in full, too, and takes nothing back but what it names.
+func TestTheFirstRuleLeavesStrikeBans(t *testing.T) {
+	e := struck(t, nil)
+	for range 4 {
+		e.send("GET", "/a%2fb", "", from, "203.0.113.8")
+		e.send("GET", "/a%2fb", "", from, "203.0.113.9")
+	}
+	e.fresh()
+	e.counter.rule(client.Rule{Kind: client.RuleAddress, Value: "203.0.113.9/32", Reason: client.ReasonLift})
+	e.fresh()
+	e.refused(e.send("GET", "/", "", from, "203.0.113.8"), 403, "blacklisted")
+	if a := e.send("GET", "/", "", from, "203.0.113.9"); a.status != 200 {
+		t.Errorf("who was named: %d %s", a.status, a.text)
+	}
+}
+
 // A rule in shadow counts and bans nobody, and what a stage in shadow would have refused is no strike.
 func TestStrikesInShadow(t *testing.T) {
 	e := struck(t, func(c *Config) { c.Strikes.TooSoon.Mode = ModeShadow })

@@ -55,17 +55,59 @@ func TestWhyAUserWasRefused(t *testing.T) {
 
 // Who was refused longest ago is forgotten first, and nobody's reasons are shown as another's.
 func TestUsersAreBounded(t *testing.T) {
-	r := NewRefusals(userWays) // one set
-	for i := range 100 {
-		r.Add(refusal(int64(i+1), fmt.Sprint("u", i), "sold_out"))
+	r := NewRefusals(1) // one set a shard
+	s := &r.users.shards[0]
+	var names []string
+	for i := 0; len(names) < 100; i++ {
+		if name := fmt.Sprint("u", i); r.users.shard(r.users.key(name)) == s {
+			names = append(names, name)
+		}
 	}
-	for i := range 100 {
-		if known := len(r.OfUser(fmt.Sprint("u", i))) == 1; known != (i >= 100-userWays) {
-			t.Errorf("u%d: known %v", i, known)
+	for i, name := range names {
+		r.Add(refusal(int64(i+1), name, "sold_out"))
+	}
+	for i, name := range names {
+		if known := len(r.OfUser(name)) == 1; known != (i >= 100-userWays) {
+			t.Errorf("%s: known %v", name, known)
 		}
 	}
 	if size := testing.AllocsPerRun(1, func() { r.OfUser("u") }); size != 0 {
 		t.Errorf("looking for nobody: %v allocations", size)
+	}
+}
+
+// Memory follows the users; nobody is forgotten while there is room, and what is known of them moves with them.
+func TestUsersGrow(t *testing.T) {
+	r := NewRefusals(1 << 16)
+	sets := func() (n int) {
+		for i := range r.users.shards {
+			n += len(r.users.shards[i].sets)
+		}
+		return n
+	}
+	if n := sets(); n != userShards {
+		t.Errorf("%d sets at first", n)
+	}
+	const users = 5000
+	for round := range 2 {
+		for i := range users {
+			r.Add(refusal(int64(round*users+i+1), fmt.Sprint("u", i), []string{"sold_out", "too_soon"}[round]))
+		}
+	}
+	for i := range users {
+		list := r.OfUser(fmt.Sprint("u", i))
+		if len(list) != 2 || list[0].Last.At != int64(users+i+1) || list[1].Last.At != int64(i+1) || list[0].Last.Code != "too_soon" || list[1].Last.Code != "sold_out" {
+			t.Fatalf("u%d: %+v", i, list)
+		}
+	}
+	if n := sets(); n > users || n < users/userWays {
+		t.Errorf("%d sets for %d users", n, users)
+	}
+	for i := range 200_000 {
+		r.Add(refusal(int64(1_000_000+i), fmt.Sprint("v", i), "sold_out"))
+	}
+	if n := sets(); n != 1<<16/userWays {
+		t.Errorf("%d sets when full", n)
 	}
 }
 
@@ -104,6 +146,25 @@ func TestRecent(t *testing.T) {
 	}
 }
 
+// A flood is kept in part, over a time that can be looked at; a clock that goes back stops nothing.
+func TestAFloodIsKeptInPart(t *testing.T) {
+	r := NewRefusals(1000)
+	for n := range 100 {
+		r.Add(refusal(5, fmt.Sprint("a", n), "too_soon"))
+		r.Add(refusal(5, "b", "sold_out"))
+	}
+	r.Add(refusal(4, "c", "too_soon"))
+	if list := r.Recent(Query{Code: "too_soon", Limit: 1000}); len(list) != RingRate+1 || list[RingRate].User != "c" {
+		t.Errorf("%d are kept: %+v", len(list), list)
+	}
+	if list := r.Recent(Query{Code: "sold_out", Limit: 1000}); len(list) != RingRate {
+		t.Errorf("of the other code %d", len(list))
+	}
+	if list := r.OfUser("a99"); len(list) != 1 {
+		t.Errorf("of a user in the flood: %+v", list)
+	}
+}
+
 // Details that differ each time fill the catalogue; the codes are told apart nevertheless.
 func TestReasonsAreBounded(t *testing.T) {
 	r := NewRefusals(10)
@@ -128,11 +189,11 @@ func TestReasonsAreBounded(t *testing.T) {
 
 // What the comments say of the memory is so.
 func TestSizes(t *testing.T) {
-	if size := unsafe.Sizeof(userSet{}) / userWays; size != 136 {
+	if size := unsafe.Sizeof(userSet{}) / userWays; size != 144 {
 		t.Errorf("%d bytes a user", size)
 	}
-	if size := unsafe.Sizeof(setLock{}); size != 64 {
-		t.Errorf("a lock has %d bytes", size)
+	if size := unsafe.Sizeof(userShard{}); size != 64 {
+		t.Errorf("a shard has %d bytes", size)
 	}
 }
 
@@ -168,7 +229,7 @@ func TestRecordingAllocatesNothing(t *testing.T) {
 	for i := range users {
 		users[i] = fmt.Sprint("u", i)
 	}
-	for i := range 2 * RingSize {
+	for i := range users {
 		r.Add(refusal(int64(i+1), users[i], "sold_out"))
 		r.Add(refusal(int64(i+1), "", "unauthenticated"))
 	}

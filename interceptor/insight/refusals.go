@@ -5,10 +5,17 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
-// RingSize is how many refusals of one code are kept in full: a flood of one code leaves the others'.
-const RingSize = 256
+// Bounds of the refusals that are kept in full.
+const (
+	// RingSize is how many of one code: a flood of one code leaves the others'.
+	RingSize = 256
+	// RingRate is how many of one code in each millisecond: of a flood, what is kept stretches over 64 ms at
+	// least, and most of it is turned away by one atomic read.
+	RingRate = 4
+)
 
 // Refusal is one refused request.
 type Refusal struct {
@@ -26,7 +33,7 @@ type Refusals struct {
 	users   *users
 }
 
-// NewRefusals keeps the reasons of at most so many users (rounded up to a few hundred).
+// NewRefusals keeps the reasons of at most so many users (rounded up to a power of two, 1024 at least).
 func NewRefusals(maxUsers int) *Refusals {
 	return &Refusals{reasons: newReasons(), users: newUsers(maxUsers)}
 }
@@ -42,16 +49,25 @@ func (r *Refusals) Add(refusal *Refusal) {
 	entry.recent.add(refusal)
 }
 
+const ringBits = 3 // RingRate is below 1<<ringBits
+
 // ring holds the last refusals of one code.
 type ring struct {
-	mu   sync.Mutex
-	next int
-	kept []Refusal // grows to RingSize once
+	millis atomic.Int64 // of the latest, and in the low bits how many were in it
+	mu     sync.Mutex
+	next   int
+	kept   []Refusal // grows to RingSize once
 }
 
-// add is left out where another request records at the same instant: nobody waits to be remembered.
+// add is left out beyond RingRate, and where another request records at the same instant: nobody waits to be
+// remembered.
 func (r *ring) add(refusal *Refusal) {
-	if !r.mu.TryLock() {
+	latest := r.millis.Load()
+	next := refusal.At<<ringBits + 1
+	if latest>>ringBits == refusal.At {
+		next = latest + 1
+	}
+	if next&(1<<ringBits-1) > RingRate || !r.millis.CompareAndSwap(latest, next) || !r.mu.TryLock() {
 		return
 	}
 	defer r.mu.Unlock()

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 )
@@ -60,24 +61,30 @@ const (
 	Unknown = ^Present(0)
 )
 
-// known are the names by their length, which tells most apart.
+// Found is what was found in a header as it was received.
+type Found struct {
+	Present       Present
+	Authorization []byte // its value, part of the header; nil without, or where it is Unknown
+}
+
+// known are the names by their length, which tells most apart, in the spelling that most clients use.
 var known = [...][]struct {
-	name []byte
+	name string
 	bit  Present
 }{
-	6:  {{[]byte("expect"), HasExpect}, {[]byte("origin"), HasOrigin}},
-	12: {{[]byte("content-type"), HasType}},
-	13: {{[]byte("authorization"), HasAuthorization}},
-	14: {{[]byte("content-length"), HasLength}},
-	15: {{[]byte("idempotency-key"), HasKey}, {[]byte("headgate-ticket"), HasTicket}},
-	16: {{[]byte("content-encoding"), HasContent}},
-	17: {{[]byte("transfer-encoding"), HasTransfer}},
+	6:  {{"Expect", HasExpect}, {"Origin", HasOrigin}},
+	12: {{"Content-Type", HasType}},
+	13: {{"Authorization", HasAuthorization}},
+	14: {{"Content-Length", HasLength}},
+	15: {{"Idempotency-Key", HasKey}, {"Headgate-Ticket", HasTicket}},
+	16: {{"Content-Encoding", HasContent}},
+	17: {{"Transfer-Encoding", HasTransfer}},
 }
 
 func bitOf(name []byte) Present {
 	if len(name) < len(known) {
 		for i := range known[len(name)] {
-			if k := &known[len(name)][i]; bytes.EqualFold(name, k.name) {
+			if k := &known[len(name)][i]; string(name) == k.name || strings.EqualFold(string(name), k.name) {
 				return k.bit
 			}
 		}
@@ -88,8 +95,9 @@ func bitOf(name []byte) Present {
 // CheckHeader refuses what fasthttp accepts and other servers read differently, and says which headers there
 // are. It looks at the header as it was received. Errors are *MalformedError; after one the connection must be
 // closed, since who misreads where a request ends misreads the next one.
-func CheckHeader(h *fasthttp.RequestHeader) (Present, error) {
-	seen, err := checkLines(h.RawHeaders())
+func CheckHeader(h *fasthttp.RequestHeader) (Found, error) {
+	found, err := checkLines(h.RawHeaders())
+	seen := found.Present
 	switch {
 	case err != nil:
 	case seen&HasLength != 0 && seen&HasTransfer != 0:
@@ -102,47 +110,75 @@ func CheckHeader(h *fasthttp.RequestHeader) (Present, error) {
 		err = ErrHost
 	}
 	if len(h.RawHeaders()) == 0 {
-		seen = Unknown
+		found.Present = Unknown
 	}
-	return seen, err
+	return found, err
 }
 
 // checkLines walks over the lines and gives which of the known headers there are.
-func checkLines(raw []byte) (seen Present, err error) {
+func checkLines(raw []byte) (found Found, err error) {
 	for lines := 0; len(raw) > 0; lines++ {
 		end := bytes.IndexByte(raw, '\n')
 		if end < 1 || raw[end-1] != '\r' {
-			return 0, ErrLineEnd
+			return found, ErrLineEnd
 		}
 		line := raw[:end-1]
 		raw = raw[end+1:]
 		if len(line) == 0 {
 			break
 		}
-		colon := bytes.IndexByte(line, ':')
 		switch {
 		case line[0] == ' ' || line[0] == '\t':
-			return 0, ErrFolding
+			return found, ErrFolding
 		case lines == MaxHeaderLines:
-			return 0, ErrTooMany
-		case colon < 0: // which fasthttp refuses
-			return 0, ErrName
-		case bytes.IndexByte(line[:colon], ' ') >= 0:
-			return 0, ErrName
+			return found, ErrTooMany
+		}
+		colon := nameLength(line)
+		if colon < 0 {
+			return found, ErrName
 		}
 		bit := bitOf(line[:colon])
 		if bit == 0 {
 			continue
 		}
-		if seen&bit != 0 {
-			return 0, ErrTwice
+		if found.Present&bit != 0 {
+			return found, ErrTwice
 		}
-		seen |= bit
-		if err := checkValue(bit, bytes.TrimSpace(line[colon+1:])); err != nil {
-			return 0, err
+		found.Present |= bit
+		value := trimBlanks(line[colon+1:])
+		if bit == HasAuthorization {
+			found.Authorization = value
+		}
+		if err := checkValue(bit, value); err != nil {
+			return found, err
 		}
 	}
-	return seen, nil
+	return found, nil
+}
+
+// nameLength is where the name of a header line ends; -1: it holds a blank, or there is no end (which
+// fasthttp refuses).
+func nameLength(line []byte) int {
+	for i, c := range line {
+		switch c {
+		case ':':
+			return i
+		case ' ':
+			return -1
+		}
+	}
+	return -1
+}
+
+// trimBlanks cuts off what fasthttp takes for no part of a value.
+func trimBlanks(value []byte) []byte {
+	for len(value) > 0 && (value[0] == ' ' || value[0] == '\t') {
+		value = value[1:]
+	}
+	for n := len(value); n > 0 && (value[n-1] == ' ' || value[n-1] == '\t'); n-- {
+		value = value[:n-1]
+	}
+	return value
 }
 
 func checkValue(bit Present, value []byte) error {

@@ -8,35 +8,47 @@ type InFlight struct {
 	shards [shardCount]inFlightShard
 }
 
+// inFlightShard holds records of a key and its requests.
 type inFlightShard struct {
-	mu    sync.Mutex
-	count map[uint64]int32
+	mu sync.Mutex
+	table
+	_ [24]byte // a cache line each
 }
 
+const inFlightStride = 2
+
 // Enter counts a request, and gives how many others of its key are under way.
-func (f *InFlight) Enter(key uint64) (others int32) {
-	sh := &f.shards[key%shardCount]
+func (f *InFlight) Enter(key uint64) (others int) {
+	word, shard := place(key)
+	sh := &f.shards[shard]
 	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if sh.count == nil {
-		sh.count = make(map[uint64]int32)
+	at := sh.find(word, inFlightStride)
+	if at < 0 {
+		at = sh.insert(word, inFlightStride)
 	}
-	n := sh.count[key]
-	sh.count[key] = n + 1
-	return n
+	others = int(sh.words[at+1])
+	sh.words[at+1]++
+	sh.mu.Unlock()
+	return others
 }
 
 // Leave ends what Enter counted.
 func (f *InFlight) Leave(key uint64) {
-	sh := &f.shards[key%shardCount]
+	word, shard := place(key)
+	sh := &f.shards[shard]
 	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if n := sh.count[key]; n > 1 {
-		sh.count[key] = n - 1
-		return
+	at := sh.find(word, inFlightStride)
+	if sh.words[at+1]--; sh.words[at+1] == 0 {
+		sh.remove(at, inFlightStride)
+		if sh.used == 0 && len(sh.words) > inFlightKept*inFlightStride {
+			sh.words = nil // a crowd that is gone
+		}
 	}
-	delete(sh.count, key)
+	sh.mu.Unlock()
 }
+
+// inFlightKept is of how many keys a shard keeps the memory while nothing is under way.
+const inFlightKept = 64
 
 // Each calls do with each key of which something is under way. do is called under a lock and must not
 // call back.
@@ -44,8 +56,10 @@ func (f *InFlight) Each(do func(key uint64)) {
 	for i := range f.shards {
 		sh := &f.shards[i]
 		sh.mu.Lock()
-		for key := range sh.count {
-			do(key)
+		for at := 0; at < len(sh.words); at += inFlightStride {
+			if sh.words[at] != 0 {
+				do(uint64(sh.words[at]))
+			}
 		}
 		sh.mu.Unlock()
 	}

@@ -3,6 +3,9 @@ package ratelimit
 import (
 	"slices"
 	"testing"
+	"unsafe"
+
+	"pgregory.net/rapid"
 )
 
 func TestInFlightForgetsWhatEnds(t *testing.T) {
@@ -22,9 +25,55 @@ func TestInFlightForgetsWhatEnds(t *testing.T) {
 	}
 	f.Leave(1)
 	for i := range f.shards {
-		if len(f.shards[i].count) > 0 {
-			t.Errorf("shard %d still holds %v", i, f.shards[i].count)
+		if f.shards[i].used > 0 {
+			t.Errorf("shard %d still holds %v", i, f.shards[i].words)
 		}
+	}
+}
+
+// What is under way is counted as a map would count it, and takes no memory once a crowd is gone.
+func TestInFlightCounts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var f InFlight
+		truth := map[uint64]int{}
+		for _, step := range rapid.SliceOfN(rapid.IntRange(0, 1000), 0, 500).Draw(t, "steps") {
+			key := uint64(step%100) * shardCount // all in one shard
+			if step%7 > 2 || truth[key] == 0 {
+				if others := f.Enter(key); others != truth[key] {
+					t.Fatalf("key %d: %d others, want %d", key, others, truth[key])
+				}
+				truth[key]++
+				continue
+			}
+			f.Leave(key)
+			if truth[key]--; truth[key] == 0 {
+				delete(truth, key)
+			}
+		}
+		listed := 0
+		f.Each(func(key uint64) {
+			listed++
+			if key > 1 && truth[key] == 0 { // 0 and 1 are one
+				t.Fatalf("key %d is listed", key)
+			}
+		})
+		if listed != len(truth) {
+			t.Fatalf("%d keys listed, want %d", listed, len(truth))
+		}
+		for key, count := range truth {
+			for range count {
+				f.Leave(key)
+			}
+		}
+		if n := len(f.shards[0].words); n > inFlightKept*inFlightStride || f.shards[0].used != 0 {
+			t.Fatalf("%d words kept, %d used", n, f.shards[0].used)
+		}
+	})
+}
+
+func TestAShardOfInFlightIsACacheLine(t *testing.T) {
+	if size := unsafe.Sizeof(inFlightShard{}); size != 64 {
+		t.Errorf("%d bytes", size)
 	}
 }
 

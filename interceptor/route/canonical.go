@@ -3,6 +3,7 @@ package route
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -65,7 +66,7 @@ func checkPath(path []byte) error {
 			}
 			foreign = foreign || decoded >= utf8.RuneSelf
 			i += 2
-		case !isPlain(c):
+		case !plain[c]:
 			return ErrTargetByte
 		}
 	}
@@ -103,17 +104,13 @@ func isUnreserved(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
 }
 
-// isPlain reports whether c may stand for itself in a path segment (pchar of RFC 3986, without ";").
-func isPlain(c byte) bool {
-	if isUnreserved(c) {
-		return true
+// plain are the bytes that may stand for themselves in a path segment (pchar of RFC 3986, without ";"). Read only.
+var plain = func() (set [256]bool) {
+	for c := range set {
+		set[c] = isUnreserved(byte(c)) || strings.IndexByte("!$&'()*+,=:@", byte(c)) >= 0
 	}
-	switch c {
-	case '!', '$', '&', '\'', '(', ')', '*', '+', ',', '=', ':', '@':
-		return true
-	}
-	return false
-}
+	return set
+}()
 
 // mayBeEncoded reports whether a byte may stand in a path as %XX: it may need to, and it is none that
 // some server between here and the upstream could take for structure. Patterns hold unreserved

@@ -14,6 +14,7 @@ const MaxSegments = 16
 type Pattern struct {
 	text      string
 	segments  []string // "" stands for {name}
+	prefix    string   // what every path that fits begins with: the segments before {name}
 	parameter int      // index of {name}, -1 without
 	name      string   // of {name}
 	rest      bool     // ends in *
@@ -50,6 +51,9 @@ func ParsePattern(text string) (Pattern, error) {
 				return Pattern{}, fmt.Errorf("segment %q must be letters, digits, - . _ ~, or {name}, or * at the end", s)
 			}
 			p.segments = append(p.segments, s)
+			if p.parameter < 0 {
+				p.prefix += "/" + s
+			}
 		}
 	}
 	return p, nil
@@ -72,6 +76,9 @@ func (p *Pattern) Parameter() string { return p.name }
 
 // Match reports whether the canonical path fits, and gives the text at {name}.
 func (p *Pattern) Match(path []byte) (parameter []byte, ok bool) {
+	if len(path) < len(p.prefix) || string(path[:len(p.prefix)]) != p.prefix {
+		return nil, false
+	}
 	rest := path[1:]
 	for i, want := range p.segments {
 		if i > 0 {

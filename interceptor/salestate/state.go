@@ -64,11 +64,15 @@ func New(limits Limits) *State {
 // SetLimits changes how old a state may be.
 func (s *State) SetLimits(limits Limits) { s.limits.Store(&limits) }
 
-// Apply takes an answer of SALE.LIST over, which was asked for at mono.
+// Apply takes an answer of SALE.LIST over, which was asked for at mono. One that was asked for before the
+// current one is left out.
 func (s *State) Apply(list []sale.Info, asked int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.current.Load()
+	if old != nil && asked < old.asked {
+		return
+	}
 	next := &snapshot{asked: asked, sales: make(map[string]*entry, len(list))}
 	for i := range list {
 		if len(next.sales) >= MaxSales {

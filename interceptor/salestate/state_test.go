@@ -131,3 +131,12 @@ func TestLookAllocatesNothing(t *testing.T) {
 		t.Fatalf("%v allocations", n)
 	}
 }
+
+func TestAnOlderAnswerIsLeftOut(t *testing.T) {
+	s := New(Limits{MaxAge: time.Hour, SoldOutFor: time.Hour})
+	s.Apply([]sale.Info{{ID: "1"}}, 2)
+	s.Apply([]sale.Info{{ID: "1", Available: 1}}, 1)
+	if v := s.Look([]byte("1"), 3, 1); v.Code != problem.SoldOut {
+		t.Errorf("%+v", v)
+	}
+}

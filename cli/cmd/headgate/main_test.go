@@ -125,15 +125,17 @@ func TestOperatorCommands(t *testing.T) {
 	on("ban", "192.0.2.7").want(t, 0, "banned: address 192.0.2.7")
 	on("ban", "198.51.100.0/24").want(t, 0, "banned: address 198.51.100.0/24")
 	on("bans").want(t, 0, "u000042", "resells", "192.0.2.7", "198.51.100.0/24", "for good")
+	on("signout", "team/7").want(t, 0, "signed out everywhere: team/7")
 	on("signout", "u000042").want(t, 0, "signed out everywhere: u000042")
 	servicetest.Eventually(t, 5*time.Second, "the edge knows the last of these rules", func() bool {
 		return strings.Contains(on("edge", "user", "u000042").out, "are void")
 	})
+	on("edge", "user", "team/7").want(t, 0, "are void")
 	on("edge", "bans", "--value", "192.0.2.7").want(t, 0, "192.0.2.7", "for good by an operator")
 	on("edge", "user", "u000042").want(t, 0, "budgets are kept by node edge-1", "BANNED until", "resells", "are void", "user_interval", "no refusal")
 	on("edge", "refusals").want(t, 0, "WHEN", "CODE")
 	on("edge", "top").want(t, 0, "USER", "ADDRESS", "REQUESTS")
-	if top := on("edge", "top", "--json"); !json.Valid([]byte(top.out)) || !strings.Contains(top.out, `"sample": 8`) {
+	if top := on("edge", "top", "--json"); !json.Valid([]byte(top.out)) || !strings.Contains(top.out, `"sample": 16`) {
 		t.Errorf("edge top --json: %s", top.out)
 	}
 	on("edge", "refusals", "--address", "here").want(t, 1, "must be an IP address")

@@ -236,16 +236,17 @@ func (m *member) becomeReady(ctx context.Context, r *recipe, own *process, ready
 // gone notes that the member's process has ended.
 func (m *member) gone(own *process) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	usage := own.cmd.ProcessState
 	m.used += max(m.sampled, usage.UserTime()+usage.SystemTime())
 	m.sampled = 0
-	if m.ending {
-		return // whoever told it to end says the state
+	if m.ending { // whoever told it to end says the state
+		m.mu.Unlock()
+		return
 	}
 	m.state, m.note = Dead, own.end()
-	m.s.log.Warn("a member died", "member", m.entry.Name, "how", m.note)
-	go m.s.save() // it asks every member, this one included
+	m.mu.Unlock()
+	m.s.log.Warn("a member died", "member", m.entry.Name, "how", own.end())
+	m.s.save()
 }
 
 // await waits until the member is ready.

@@ -59,8 +59,9 @@ func (c conflict) Error() string { return c.why }
 func conflictf(format string, args ...any) error { return conflict{fmt.Sprintf(format, args...)} }
 
 const (
-	pollEvery = 50 * time.Millisecond
-	logTail   = 1500 // bytes shown when a start fails
+	pollEvery   = 50 * time.Millisecond
+	logTail     = 1500     // bytes shown when a start fails
+	maxLogBytes = 16 << 20 // a longer log is put aside at the next start, as NAME.log.1
 )
 
 // member is one of the cluster's programs. One action at a time; see DESIGN.md for the locks.
@@ -168,6 +169,11 @@ func (m *member) free() error {
 }
 
 func (m *member) launch(r *recipe, bound *quota) error {
+	if old, err := os.Stat(m.logFile()); err == nil && old.Size() > maxLogBytes {
+		if err := os.Rename(m.logFile(), m.logFile()+".1"); err != nil {
+			return err
+		}
+	}
 	log, err := os.OpenFile(m.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

@@ -1,7 +1,7 @@
 # Headgate. `make` alone lists the targets.
 #
 # Needs Go 1.26 and nothing else to run. Tests of real parts want RabbitMQ, MariaDB, Redis' client,
-# nginx, wrk, JMeter and Chromium with its driver; those that are missing are skipped and counted at the end.
+# nginx, wrk, JMeter, promtool and Chromium with its driver; those that are missing are skipped and counted at the end.
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
 PROGRAMS := interceptor counter backend consumer headgate cluster

@@ -3,6 +3,7 @@
 package apptest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ type localCluster struct {
 	folder string
 	source string
 	shift  string
+	bin    string // folder of the programs; "": those under test
 }
 
 // The shifts that tests choose from keep all ports below those that the system gives to clients.
@@ -101,7 +103,7 @@ func (c *localCluster) must(args ...string) string {
 
 func (c *localCluster) tryUp() programs.Result {
 	c.t.Helper()
-	return c.run("up", "--no-install", "--source", c.source, "--shift", c.shift, "--with", strconv.Itoa(os.Getpid()))
+	return c.run("up", "--no-install", "--source", c.source, "--shift", c.shift, "--with", strconv.Itoa(os.Getpid()), "--bin", cmp.Or(c.bin, string(bin)))
 }
 
 // up starts it, on other ports when some are taken.

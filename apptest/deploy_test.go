@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"math/big"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -174,6 +175,16 @@ func TestContainerFiles(t *testing.T) {
 	}
 	if work := readText(t, deploy, "..", "go.work"); !strings.Contains(docker, "golang:"+regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(work)[1]+"-") {
 		t.Error("Dockerfile: another version of Go than go.work")
+	}
+	if client, err := exec.LookPath("docker-compose"); err == nil { // it reads without an engine
+		env := filepath.Join(t.TempDir(), ".env")
+		writeText(t, env, programs.MustRun(t, bin.Path("headgate"), "secret", "--env"))
+		r := programs.Run(t, client, "--env-file", env, "-f", filepath.Join(deploy, "compose", "compose.yaml"), "config", "--quiet")
+		if r.Code != 0 {
+			t.Errorf("docker-compose config: exit code %d\n%s", r.Code, r.Stderr)
+		}
+	} else {
+		t.Log("docker-compose is not installed: its own word on the file is left out")
 	}
 	var compose composeFile
 	if err := yaml.Unmarshal([]byte(readText(t, deploy, "compose", "compose.yaml")), &compose); err != nil {

@@ -17,9 +17,13 @@ const (
 	afterExpiry     = 200 * time.Millisecond // the provider's clock may be behind ours by so much
 	firstRefundWait = time.Second
 	maxRefundWait   = 10 * time.Minute
-	// paymentLease is how long claimed payments and refunds stay with this consumer: longer than a
-	// round takes in which nothing is answered.
-	paymentLease = paymentBatch*askTimeout + ledgerRound
+	// paymentRound is how long a round goes on asking. What it does not come to is due again when its lease
+	// ends.
+	paymentRound = 5 * time.Second
+	// paymentLease is how long claimed payments and refunds stay with this consumer. Should it die meanwhile,
+	// their orders keep their units for so long beyond their deadlines: a whole batch without an answer would be
+	// minutes. Who is asked twice, because a lease ended under a slow ledger, says the same twice.
+	paymentLease = paymentRound + askTimeout + 10*time.Second
 )
 
 // PaymentLedger keeps what is to be asked of the payment provider.
@@ -39,7 +43,11 @@ func (s *Server) askPayments(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	begun := s.clock.Now()
 	for i := range rows {
+		if s.clock.Now().Sub(begun) >= paymentRound {
+			return true, nil
+		}
 		if err := s.askPayment(ctx, &rows[i]); err != nil {
 			return false, err // the lease ends, and they are due again
 		}
@@ -127,7 +135,11 @@ func (s *Server) refund(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	begun := s.clock.Now()
 	for i := range rows {
+		if s.clock.Now().Sub(begun) >= paymentRound {
+			return true, nil
+		}
 		if err := s.refundOne(ctx, &rows[i]); err != nil {
 			return false, err
 		}

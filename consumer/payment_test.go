@@ -14,6 +14,8 @@ import (
 	"headgate.example/lib/payment"
 	"headgate.example/lib/payment/sandbox"
 	"headgate.example/lib/sale"
+	"headgate.example/lib/service"
+	"headgate.example/lib/service/servicetest"
 	"headgate.example/lib/store"
 	"headgate.example/lib/store/storetest"
 )
@@ -233,6 +235,63 @@ func TestNonsense(t *testing.T) {
 			running.stop(t)
 			storetest.CheckMoney(t, w.store, wrong.Order, good.Order)
 		})
+	}
+}
+
+// slowBank takes two seconds for each answer, by the consumer's clock.
+type slowBank struct {
+	*bank
+	clock *manualClock
+}
+
+func (b *slowBank) Query(ctx context.Context, reference string) (payment.Notice, error) {
+	b.clock.advance(2 * time.Second)
+	return b.bank.Query(ctx, reference)
+}
+
+// claims notes how long payments are claimed for.
+type claims struct {
+	consumer.Ledger
+	longest time.Duration
+}
+
+func (c *claims) ClaimPayments(ctx context.Context, limit int, lease time.Duration) ([]store.Payment, error) {
+	c.longest = max(c.longest, lease)
+	return c.Ledger.ClaimPayments(ctx, limit, lease)
+}
+
+// TestDeadConsumersClaimsEndSoon: a consumer that dies while it asks the provider leaves the payments that it has
+// claimed to the others soon, since their orders keep their units until somebody has asked; so a round of questions
+// is short, however slow the answers.
+func TestDeadConsumersClaimsEndSoon(t *testing.T) {
+	w := newWorld(t, 20, time.Hour)
+	b, clock := w.bank(), newManualClock()
+	orders := w.many(10, sale.Confirmed)
+	if _, err := w.store.WriteOrders(t.Context(), orders); err != nil {
+		t.Fatal(err)
+	}
+	for _, order := range orders {
+		w.begin(b, order)
+	}
+	ledger := &claims{Ledger: w.ledger}
+	s, err := consumer.Open(t.Context(), w.cfg, service.NewRuntime("consumer", servicetest.Log(t)), consumer.WithCounter(w.counter), consumer.WithQueue(w.queue),
+		consumer.WithLedger(ledger), consumer.WithProvider(&slowBank{b, clock}), consumer.WithClock(clock))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	began := clock.Now()
+	w.eventually("the payments are due", func() bool {
+		if err := s.AskPayments(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return b.questions.Load() > 0
+	})
+	if took := clock.Now().Sub(began); took > 10*time.Second {
+		t.Errorf("a round of questions took %s", took)
+	}
+	if ledger.longest > 30*time.Second {
+		t.Errorf("payments were claimed for %s", ledger.longest)
 	}
 }
 

@@ -56,6 +56,9 @@ func Add(folder, name string) (*Addition, error) {
 		a.Members, err = e.addShard(layout, parts[3])
 	}
 	if err == nil {
+		err = e.addAdmins(a.Members)
+	}
+	if err == nil {
 		err = e.try()
 	}
 	if err != nil {
@@ -203,6 +206,29 @@ func (e *edits) addInterceptor(l *Layout, name string) error {
 			return err
 		}
 	}
+	return nil
+}
+
+var (
+	adminOf   = regexp.MustCompile(`(?m)^  admin: (127\.0\.0\.1:[0-9]+)\b`)
+	adminList = regexp.MustCompile(`(?ms)^(admins: \[[^\]]*)\]`)
+)
+
+// addAdmins names the new members' admin ports for the operator's commands, where there is a list of them.
+func (e *edits) addAdmins(members []string) error {
+	const file = "headgate.yaml"
+	text, err := e.read(file)
+	if err != nil || !adminList.MatchString(text) {
+		return err
+	}
+	for _, name := range members {
+		found := adminOf.FindStringSubmatch(e.texts[name+".yaml"])
+		if found == nil {
+			return fmt.Errorf("%s.yaml: no line `admin: 127.0.0.1:PORT`", name)
+		}
+		text = adminList.ReplaceAllString(text, fmt.Sprintf("${1}, %q]", found[1]))
+	}
+	e.texts[file] = text
 	return nil
 }
 

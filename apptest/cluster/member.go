@@ -59,8 +59,9 @@ func (c conflict) Error() string { return c.why }
 func conflictf(format string, args ...any) error { return conflict{fmt.Sprintf(format, args...)} }
 
 const (
-	pollEvery = 50 * time.Millisecond
-	logTail   = 1500 // bytes shown when a start fails
+	pollEvery   = 50 * time.Millisecond
+	logTail     = 1500     // bytes shown when a start fails
+	maxLogBytes = 16 << 20 // a longer log is put aside at the next start, as NAME.log.1
 )
 
 // member is one of the cluster's programs. One action at a time; see DESIGN.md for the locks.
@@ -168,6 +169,11 @@ func (m *member) free() error {
 }
 
 func (m *member) launch(r *recipe, bound *quota) error {
+	if old, err := os.Stat(m.logFile()); err == nil && old.Size() > maxLogBytes {
+		if err := os.Rename(m.logFile(), m.logFile()+".1"); err != nil {
+			return err
+		}
+	}
 	log, err := os.OpenFile(m.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -236,16 +242,17 @@ func (m *member) becomeReady(ctx context.Context, r *recipe, own *process, ready
 // gone notes that the member's process has ended.
 func (m *member) gone(own *process) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	usage := own.cmd.ProcessState
 	m.used += max(m.sampled, usage.UserTime()+usage.SystemTime())
 	m.sampled = 0
-	if m.ending {
-		return // whoever told it to end says the state
+	if m.ending { // whoever told it to end says the state
+		m.mu.Unlock()
+		return
 	}
 	m.state, m.note = Dead, own.end()
-	m.s.log.Warn("a member died", "member", m.entry.Name, "how", m.note)
-	go m.s.save() // it asks every member, this one included
+	m.mu.Unlock()
+	m.s.log.Warn("a member died", "member", m.entry.Name, "how", own.end())
+	m.s.save()
 }
 
 // await waits until the member is ready.

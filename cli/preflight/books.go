@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -25,14 +26,14 @@ func (p *preflight) lookAtBooks(ctx context.Context) []Line {
 	reach, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	var lines []Line
-	ledger, err := store.Open(reach, p.cfg.Backend.Database, p.Log)
+	ledger, err := p.openLedger(reach)
 	if err != nil {
 		lines = append(lines, fail("database", "start it, or mend its address and password (backend.database)", "%v", err))
 	} else {
 		defer ledger.Close() //nolint:errcheck // nothing was written
 		lines = append(lines, p.lookAtLedger(reach, ledger)...)
 	}
-	orders, err := open.Open(reach, p.cfg.Backend.Queue, p.Log)
+	orders, err := p.openQueue(reach)
 	if err == nil {
 		defer orders.Close() //nolint:errcheck // nothing was published
 		lines = append(lines, p.lookAtQueue(reach, orders))
@@ -48,6 +49,26 @@ func (p *preflight) lookAtBooks(ctx context.Context) []Line {
 		lines = append(lines, p.audit(ctx, ledger, orders))
 	}
 	return lines
+}
+
+// openLedger opens the database; a SQLite file must be there, since opening would make it.
+func (p *preflight) openLedger(ctx context.Context) (*store.Store, error) {
+	if c := p.cfg.Backend.Database; c.Driver == store.SQLite {
+		if _, err := os.Stat(c.Path); err != nil {
+			return nil, err
+		}
+	}
+	return store.Open(ctx, p.cfg.Backend.Database, p.Log)
+}
+
+// openQueue opens the queue in the same way.
+func (p *preflight) openQueue(ctx context.Context) (queue.Queue, error) {
+	if c := p.cfg.Backend.Queue; c.Driver == queue.Embedded {
+		if _, err := os.Stat(c.Path); err != nil {
+			return nil, err
+		}
+	}
+	return open.Open(ctx, p.cfg.Backend.Queue, p.Log)
 }
 
 func (p *preflight) lookAtLedger(ctx context.Context, ledger *store.Store) []Line {

@@ -46,7 +46,7 @@ func (p *Progress) breaks(what string) { p.fault.Store(&what) }
 
 // Line is where things stand, in one line.
 func (p *Progress) Line(at time.Duration) string {
-	line := fmt.Sprintf("%4.0fs  sent %d  yes %d  no %d  later %d  no answer %d  under way %d  waiting %d  probes %d of %d",
+	line := fmt.Sprintf("%6.0fs  sent %d  yes %d  no %d  later %d  no answer %d  under way %d  waiting %d  probes %d of %d",
 		at.Seconds(), p.presses.Load(), p.yes.Load(), p.no.Load(), p.later.Load(), p.none.Load(), p.busy.Load(), p.waiting.Load(),
 		p.probesYes.Load(), p.probesYes.Load()+p.probesNo.Load())
 	if fault := p.fault.Load(); fault != nil && *fault != "" {

@@ -147,7 +147,7 @@ func (t *text) faults(list []Broken) {
 	if len(list) == 0 {
 		return
 	}
-	t.section("FAULTS", "(times after a fault's beginning)")
+	t.section("FAULTS", "(times after a fault's beginning; a probe fails without a yes within "+slowProbe.String()+")")
 	fmt.Fprintln(t, "  AT\tFAULT\tFOR\tREADY AFTER\tPROBES FAILED\tYES AGAIN AFTER\tLEDGER AGAIN AFTER")
 	for i := range list {
 		b := &list[i]

@@ -5,6 +5,9 @@
 //
 //	func main() { os.Exit(service.Main(spec, os.Args[1:], os.Stdout, os.Stderr)) }
 //
+// A program is for production unless its config says `service.mode: development`: then secrets that can be guessed
+// are refused before anything is opened (config.CheckSecrets).
+//
 // Each layer gets a Runtime: its name, logger, metrics and health. Several layers in one process have
 // a Runtime each and share one Admin.
 //

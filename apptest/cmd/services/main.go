@@ -3,7 +3,7 @@
 // Services starts private instances of the services that tests need, sets the variables that tell tests
 // where they are, runs a command, and stops everything again:
 //
-//	services [--only rabbitmq,mariadb,redis,nginx,chromium,wrk,jmeter] [--no-install] -- COMMAND [ARGUMENT ...]
+//	services [--only rabbitmq,mariadb,redis,nginx,chromium,wrk,jmeter,nftables,promtool] [--no-install] -- COMMAND [ARGUMENT ...]
 //
 // Its exit code is the command's; 2 for wrong usage, 128 + the signal's number when the command died of
 // a signal, 130 or 143 when it was interrupted before the command began. A service that cannot be had is reported loudly and its variable left unset.

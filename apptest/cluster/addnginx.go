@@ -14,6 +14,9 @@ var (
 	server   = regexp.MustCompile(`(?m)^\s*server .*;\n`)
 )
 
+// patience is when nginx leaves an interceptor alone: see the file.
+const patience = "max_fails=10 fail_timeout=2s"
+
 // addUpstream makes nginx know one more interceptor: by its cookie, among those that anybody may be sent to,
 // as the others' backup, and with the others as its own.
 func (e *edits) addUpstream(file string, l *Layout, name, address string) error {
@@ -33,9 +36,9 @@ func (e *edits) addUpstream(file string, l *Layout, name, address string) error 
 		return fmt.Errorf("%s: no upstreams headgate_any and headgate_1 to be extended", file)
 	}
 	for _, block := range blocks {
-		kind := "backup"
+		kind := "backup " + patience
 		if strings.Contains(block, " headgate_any {") {
-			kind = "max_fails=1 fail_timeout=2s"
+			kind = patience
 		}
 		text = strings.Replace(text, block, addServer(block, address, kind), 1)
 	}
@@ -61,9 +64,9 @@ func addServer(block, address, kind string) string {
 func newUpstream(like string, l *Layout, number, address string) string {
 	found := upstream.FindStringSubmatch(like)
 	indent := found[1] + "    "
-	servers := fmt.Sprintf("%sserver %s max_fails=1 fail_timeout=2s;\n", indent, address)
+	servers := fmt.Sprintf("%sserver %s %s;\n", indent, address, patience)
 	for _, other := range l.Of(Interceptor) {
-		servers += fmt.Sprintf("%sserver %s backup;\n", indent, other.Address())
+		servers += fmt.Sprintf("%sserver %s backup %s;\n", indent, other.Address(), patience)
 	}
 	all := server.FindAllStringIndex(like, -1)
 	rest := like[all[len(all)-1][1]:]

@@ -124,7 +124,7 @@ func TestAdd(t *testing.T) {
 		}
 	}
 	conf := text("nginx.conf")
-	for want, times := range map[string]int{"interceptor-4 headgate_4;": 1, "upstream headgate_5 {": 1, "server 127.0.0.1:8084 backup;": 4, "server 127.0.0.1:8084 max_fails=1 fail_timeout=2s;": 2, "server 127.0.0.1:8081 backup;": 4} {
+	for want, times := range map[string]int{"interceptor-4 headgate_4;": 1, "upstream headgate_5 {": 1, "server 127.0.0.1:8084 backup max_fails=10 fail_timeout=2s;": 4, "server 127.0.0.1:8084 max_fails=10 fail_timeout=2s;": 2, "server 127.0.0.1:8081 backup max_fails=10 fail_timeout=2s;": 4} {
 		if got := strings.Count(conf, want); got != times {
 			t.Errorf("nginx.conf has %q %d times, want %d", want, got, times)
 		}

@@ -77,12 +77,8 @@ func (f *file) Sync() error {
 		f.begun = f.fs.begin(f)
 		return nil
 	}
-	var err error
-	if broken := f.raw.Control(func(fd uintptr) { err = syncData(int(fd)) }); broken != nil {
-		err = broken
-	}
-	if err != nil {
-		return fmt.Errorf("syncing %s: %w", f.name, err)
+	if err := f.syncData(); err != nil {
+		return err
 	}
 	f.synced.Store(f.end)
 	return nil

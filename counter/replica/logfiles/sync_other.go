@@ -2,7 +2,5 @@
 
 package logfiles
 
-import "syscall"
-
-// syncData brings a file's content to the disk.
-func syncData(fd int) error { return syscall.Fsync(fd) }
+// syncData brings a file to the disk.
+func (f *file) syncData() error { return f.WritableFile.Sync() }

@@ -70,22 +70,23 @@ func (s *Server) publishDeadlines(stop, work context.Context) {
 			continue
 		case <-stop.Done():
 		}
-		for {
-			select {
-			case m := <-s.announcements:
-				s.publishDeadline(work, m)
-			default:
-				return
-			}
+		var left []queue.Message // at once: a broker that does not answer holds up the stop only once
+		for len(s.announcements) > 0 {
+			left = append(left, <-s.announcements) // nobody else empties it
 		}
+		if len(left) > 0 {
+			s.publishDeadline(work, left...)
+		}
+		return
 	}
 }
 
-func (s *Server) publishDeadline(ctx context.Context, m queue.Message) {
-	outcome := s.queue.Publish(ctx, DeadlineTopic, []queue.Message{m})[0]
-	if outcome.Fate != queue.Confirmed {
-		s.meter.unannounced.Inc()
-		s.log.Warn("a deadline message was not taken; the sweep alone ends its orders", "id", m.ID, "fate", outcome.Fate, "error", outcome.Err)
+func (s *Server) publishDeadline(ctx context.Context, messages ...queue.Message) {
+	for i, outcome := range s.queue.Publish(ctx, DeadlineTopic, messages) {
+		if outcome.Fate != queue.Confirmed {
+			s.meter.unannounced.Inc()
+			s.log.Warn("a deadline message was not taken; the sweep alone ends its orders", "id", messages[i].ID, "fate", outcome.Fate, "error", outcome.Err)
+		}
 	}
 }
 

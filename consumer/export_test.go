@@ -13,6 +13,9 @@ func (s *Server) Sweep(ctx context.Context) error { return untilNothing(ctx, s.s
 // AskPayments asks the payment provider.
 func (s *Server) AskPayments(ctx context.Context) error { return untilNothing(ctx, s.askPayments) }
 
+// AskPaymentsOnce is one round of AskPayments.
+func (s *Server) AskPaymentsOnce(ctx context.Context) error { _, err := s.askPayments(ctx); return err }
+
 // GiveBack refunds.
 func (s *Server) GiveBack(ctx context.Context) error { return untilNothing(ctx, s.refund) }
 

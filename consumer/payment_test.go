@@ -282,7 +282,7 @@ func TestDeadConsumersClaimsEndSoon(t *testing.T) {
 	t.Cleanup(func() { _ = s.Close() })
 	began := clock.Now()
 	w.eventually("the payments are due", func() bool {
-		if err := s.AskPayments(t.Context()); err != nil {
+		if err := s.AskPaymentsOnce(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return b.questions.Load() > 0

@@ -67,8 +67,7 @@ type Cache struct {
 	shards      [cacheShards]cacheShard
 }
 
-// cacheShard grows by itself, so that nobody waits long for it: behind a lock that is held for milliseconds a
-// crowd would queue up, and stay queued.
+// cacheShard grows by itself, so that its lock is held for a short time even when it does.
 type cacheShard struct {
 	sets     atomic.Pointer[[]cacheSet]
 	kept     atomic.Int64
@@ -85,7 +84,7 @@ type cacheSet [cacheWays]struct {
 
 // NewCache makes a cache of at most limit tokens (rounded up to a multiple of 256), 16 bytes a place beside the
 // tokens. It has at least twice as many places as tokens until it reaches the limit. With half as many in use,
-// fewer than one in a hundred find no place, and take turns with others.
+// about one in a hundred finds no place, and takes turns with others.
 func NewCache(verifier Verifier, revocations Revocations, limit int) *Cache {
 	const row = cacheWays * cacheShards
 	c := &Cache{seed: maphash.MakeSeed(), verifier: verifier, revocations: revocations, maxSets: max(1, (limit+row-1)/row)}

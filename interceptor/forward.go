@@ -223,8 +223,11 @@ func (s *Server) reserve(x *exchange) bool {
 		x.cause = fmt.Errorf("upstream %s: refused the order with status %d", x.route.upstream.Name(), resp.StatusCode())
 		return x.refuse(s, problem.Unavailable, "The shop did not take the order.")
 	default:
-		if a.Code == problem.SoldOut && a.CounterSaid {
+		switch {
+		case a.CounterSaid && a.Code == problem.SoldOut:
 			s.sales.Dry(saleID, *a.Held, x.mono)
+		case a.CounterSaid && a.Code == problem.NotFound:
+			s.sales.Absent(saleID, x.mono)
 		}
 		x.fill(s, &a)
 		x.away = forwarder.fate == coordinator.NotSent && a.Code != problem.UnknownOutcome

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"headgate.example/counter/client"
+	"headgate.example/interceptor/salestate"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/sale"
 	"headgate.example/lib/service/servicetest"
@@ -121,16 +122,32 @@ func TestLocalRefusalsSpareTheCounter(t *testing.T) {
 
 func TestUnknownSalesAreAskedForAFewTimesOnly(t *testing.T) {
 	e := newEdge(t, nil)
+	press := func(sale string, i int) answer {
+		return e.send("POST", "/api/sales/"+sale+"/orders", "", "Authorization", "Bearer "+e.token(fmt.Sprintf("a%d", i+1)))
+	}
+	for i := range 100 {
+		e.refused(press("none", i), 404, "not_found")
+	}
+	if e.counter.reserves != 1 {
+		t.Errorf("the counter was asked %d times whether there is a sale", e.counter.reserves)
+	}
+	e.clock.advance(salestate.VerdictFor + time.Millisecond)
+	e.fresh()
+	e.refused(press("none", 100), 404, "not_found")
+	if e.counter.reserves != 2 {
+		t.Errorf("a sale that may have been opened since is not asked for")
+	}
+	e.clock.advance(time.Second)
+	e.fresh()
 	for i := range 3 * newSalesPerSecond {
-		a := e.send("POST", "/api/sales/none/orders", "", "Authorization", "Bearer "+e.token(fmt.Sprintf("a%d", i+1)))
-		if i < newSalesPerSecond {
+		if a := press(fmt.Sprintf("none%d", i), i); i < newSalesPerSecond {
 			e.refused(a, 404, "not_found")
 		} else {
 			e.refused(a, 503, "unavailable") // it may have been opened since the last fetch
 		}
 	}
-	if e.counter.reserves != newSalesPerSecond {
-		t.Errorf("%d unknown sales were put to the counter", e.counter.reserves)
+	if e.counter.reserves != 2+newSalesPerSecond {
+		t.Errorf("%d unknown sales were put to the counter", e.counter.reserves-2)
 	}
 	e.refused(e.send("POST", "/api/sales/b%20d/orders", "", "Authorization", "Bearer "+e.token("b")), 404, "not_found")
 }

@@ -269,6 +269,8 @@ func (s *Server) checkSaleState(x *exchange) bool {
 	switch {
 	case v.Knowledge == salestate.Stale:
 		return x.refuse(s, problem.Unavailable, "The state of the sale is not known at the moment.")
+	case v.Knowledge == salestate.Missing && v.Code != "":
+		return x.refuse(s, v.Code, "There is no such sale.")
 	case v.Knowledge == salestate.Missing && s.newSales.Allow(x.began):
 		return false // perhaps opened a moment ago: the counter knows
 	case v.Knowledge == salestate.Missing:

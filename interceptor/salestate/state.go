@@ -15,6 +15,10 @@ const VerdictFor = 250 * time.Millisecond
 // MaxSales bounds the sales that are kept; further ones are left to the counter.
 const MaxSales = 10_000
 
+// maxAbsent bounds the sales that the counter lately said it does not know; when there are more, they are asked
+// for again.
+const maxAbsent = 64
+
 // trustedTrip is the longest exchange with the counter that may correct the clock offset.
 const trustedTrip = 200 * time.Millisecond
 
@@ -35,6 +39,9 @@ type State struct {
 	timed   atomic.Bool  // offset was learnt
 
 	mu sync.Mutex // held by Apply
+
+	absences sync.Mutex
+	absent   map[string]int64 // mono when RESERVE was sent that found no such sale
 }
 
 // snapshot is one answer of SALE.LIST.
@@ -56,7 +63,7 @@ type drought struct {
 
 // New makes a State that knows nothing yet.
 func New(limits Limits) *State {
-	s := &State{}
+	s := &State{absent: make(map[string]int64)}
 	s.SetLimits(limits)
 	return s
 }
@@ -121,6 +128,24 @@ func (s *State) Dry(saleID string, held, asked int64) {
 	}
 }
 
+// Absent notes that the counter answered that there is no such sale to a RESERVE sent at mono.
+func (s *State) Absent(saleID string, asked int64) {
+	s.absences.Lock()
+	defer s.absences.Unlock()
+	if len(s.absent) >= maxAbsent {
+		clear(s.absent)
+	}
+	s.absent[saleID] = asked
+}
+
+// isAbsent reports whether the counter said at most VerdictFor ago that there is no such sale.
+func (s *State) isAbsent(saleID []byte, mono int64) bool {
+	s.absences.Lock()
+	defer s.absences.Unlock()
+	asked, ok := s.absent[string(saleID)]
+	return ok && time.Duration(mono-asked) <= VerdictFor
+}
+
 // Age is how old the state is; false when there was none yet.
 func (s *State) Age(mono int64) (time.Duration, bool) {
 	snap := s.current.Load()
@@ -136,7 +161,7 @@ type Knowledge uint8
 // The kinds of knowledge.
 const (
 	Stale   Knowledge = iota // the state is too old, or there was none yet
-	Missing                  // the counter's list, which is recent, lacks the sale
+	Missing                  // the counter's list, which is recent, lacks the sale; not_found: it also said so when asked
 	Known
 )
 
@@ -159,6 +184,9 @@ func (s *State) Look(saleID []byte, mono, wall int64) Verdict {
 	if e == nil {
 		if len(snap.sales) >= MaxSales {
 			return Verdict{Knowledge: Known}
+		}
+		if s.isAbsent(saleID, mono) {
+			return Verdict{Knowledge: Missing, Code: problem.NotFound}
 		}
 		return Verdict{Knowledge: Missing}
 	}

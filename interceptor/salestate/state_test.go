@@ -1,6 +1,7 @@
 package salestate
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -138,5 +139,27 @@ func TestAnOlderAnswerIsLeftOut(t *testing.T) {
 	s.Apply([]sale.Info{{ID: "1", Available: 1}}, 1)
 	if v := s.Look([]byte("1"), 3, 1); v.Code != problem.SoldOut {
 		t.Errorf("%+v", v)
+	}
+}
+
+func TestAbsenceIsBelievedForAsLongAsAnyVerdict(t *testing.T) {
+	s := New(limits)
+	s.Apply([]sale.Info{open()}, 0)
+	s.Absent("none", 0)
+	if got, want := s.Look([]byte("none"), VerdictFor.Nanoseconds(), opens), (Verdict{Knowledge: Missing, Code: problem.NotFound}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got, want := s.Look([]byte("none"), VerdictFor.Nanoseconds()+1, opens), (Verdict{Knowledge: Missing}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	s.Absent("1", 0)
+	if got := s.Look([]byte("1"), 1, opens); got.Knowledge != Known || got.Code != "" {
+		t.Errorf("a sale that is listed: %+v", got)
+	}
+	for i := range 3 * maxAbsent {
+		s.Absent(fmt.Sprint(i), 0)
+	}
+	if len(s.absent) > maxAbsent {
+		t.Errorf("%d kept", len(s.absent))
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,7 +40,17 @@ type summary struct {
 	failures                []string
 	services                []string // SKIP-SERVICE lines
 	noTests                 int
+	slow                    []slowTest
 }
+
+// slowTest is a test that took slowSeconds or more: they are told, because the whole is to stay below a quarter
+// of an hour.
+type slowTest struct {
+	name    string
+	seconds float64
+}
+
+const slowSeconds = 10
 
 // goTest runs one group and prints package lines, the output of failing tests and skips. The error
 // says that go could not be run at all.
@@ -96,6 +107,9 @@ func (s *summary) read(r io.Reader, stdout io.Writer) error {
 
 func (s *summary) event(e event, lines map[string][]string, stdout io.Writer) {
 	key := e.Package + " " + e.Test
+	if (e.Action == "pass" || e.Action == "fail") && e.Test != "" && !strings.Contains(e.Test, "/") && e.Elapsed >= slowSeconds {
+		s.slow = append(s.slow, slowTest{key, e.Elapsed})
+	}
 	switch e.Action {
 	case "output":
 		s.output(e, key, lines, stdout)
@@ -153,6 +167,10 @@ func (s *summary) output(e event, key string, lines map[string][]string, stdout 
 
 // finish prints the closing lines and gives the exit code.
 func (s *summary) finish(o options, took time.Duration, stdout io.Writer) int {
+	slices.SortFunc(s.slow, func(a, b slowTest) int { return cmp.Compare(b.seconds, a.seconds) })
+	for _, t := range s.slow {
+		fmt.Fprintf(stdout, "%5.0f s  %s\n", t.seconds, t.name)
+	}
 	fmt.Fprintf(stdout, "\n%d tests passed, %d failed, %d skipped in %d packages (%d without tests), %s\n",
 		s.passed, s.failed, s.skipped, s.packages, s.noTests, took.Round(time.Second))
 	for _, f := range s.failures {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -105,8 +106,12 @@ type cluster struct {
 func newCluster(t testing.TB, names ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, most: 5, nodes: map[string]*node{}, keys: userkey.New([]byte("users")), log: servicetest.Log(t)}
+	host := "127.0.0.1"
+	if runtime.GOOS == "linux" { // all of 127/8 is there: no connection going out takes a port of this one meanwhile
+		host = "127.0.0.2"
+	}
 	for _, name := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
 			t.Fatal(err)
 		}

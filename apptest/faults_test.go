@@ -195,7 +195,13 @@ func (f *faulty) restartInCommit(t *testing.T) {
 }
 
 // raiseAlarm lets the broker run out of memory, as it sees it: it takes no messages.
-func (f *faulty) raiseAlarm(t *testing.T) { f.watermark(t, "0.000001") }
+// raiseAlarm waits until the alarm is in force: the broker looks at its memory now and then.
+func (f *faulty) raiseAlarm(t *testing.T) {
+	f.watermark(t, "0.000001")
+	waitFor(t, 20*time.Second, "the broker has an alarm", func() bool {
+		return f.set.RabbitMQ.Control(t.Context(), "eval", "case rabbit_alarm:get_alarms() of [] -> exit(no_alarm); _ -> ok end.") == nil
+	})
+}
 
 func (f *faulty) endAlarm(t *testing.T) {
 	pause(t, alarmFor)

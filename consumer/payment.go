@@ -39,7 +39,12 @@ type PaymentLedger interface {
 // askPayments asks the provider about payments that no callback has settled: a lost callback is made
 // up for, and an expired payment is closed, which lets its order's deadline count.
 func (s *Server) askPayments(ctx context.Context) (more bool, err error) {
-	rows, err := s.ledger.ClaimPayments(ctx, paymentBatch, paymentLease)
+	return claimed(ctx, s, s.ledger.ClaimPayments, s.askPayment)
+}
+
+// claimed works off what is claimed for one round. What fails, or is not come to, is due again when its lease ends.
+func claimed[T any](ctx context.Context, s *Server, claim func(context.Context, int, time.Duration) ([]T, error), each func(context.Context, *T) error) (more bool, err error) {
+	rows, err := claim(ctx, paymentBatch, paymentLease)
 	if err != nil {
 		return false, err
 	}
@@ -48,8 +53,8 @@ func (s *Server) askPayments(ctx context.Context) (more bool, err error) {
 		if s.clock.Now().Sub(begun) >= paymentRound {
 			return true, nil
 		}
-		if err := s.askPayment(ctx, &rows[i]); err != nil {
-			return false, err // the lease ends, and they are due again
+		if err := each(ctx, &rows[i]); err != nil {
+			return false, err
 		}
 	}
 	return len(rows) == paymentBatch, nil
@@ -131,20 +136,7 @@ func (s *Server) query(ctx context.Context, p *store.Payment) (payment.Notice, e
 // refund gives money back that came for an order which did not wait for it. Without an answer it is
 // repeated; the provider knows the refund by its id.
 func (s *Server) refund(ctx context.Context) (more bool, err error) {
-	rows, err := s.ledger.ClaimRefunds(ctx, paymentBatch, paymentLease)
-	if err != nil {
-		return false, err
-	}
-	begun := s.clock.Now()
-	for i := range rows {
-		if s.clock.Now().Sub(begun) >= paymentRound {
-			return true, nil
-		}
-		if err := s.refundOne(ctx, &rows[i]); err != nil {
-			return false, err
-		}
-	}
-	return len(rows) == paymentBatch, nil
+	return claimed(ctx, s, s.ledger.ClaimRefunds, s.refundOne)
 }
 
 func (s *Server) refundOne(ctx context.Context, r *store.Refund) error {

@@ -78,7 +78,8 @@ func TestUsersAreBounded(t *testing.T) {
 
 // Memory follows the users; nobody is forgotten while there is room, and what is known of them moves with them.
 func TestUsersGrow(t *testing.T) {
-	r := NewRefusals(1 << 16)
+	// Chance of five users in one set even at the largest size, where one is forgotten: 5 in 10 million.
+	r := NewRefusals(1 << 18)
 	sets := func() (n int) {
 		for i := range r.users.shards {
 			n += len(r.users.shards[i].sets)
@@ -88,7 +89,7 @@ func TestUsersGrow(t *testing.T) {
 	if n := sets(); n != userShards {
 		t.Errorf("%d sets at first", n)
 	}
-	const users = 5000
+	const users = 1000
 	for round := range 2 {
 		for i := range users {
 			r.Add(refusal(int64(round*users+i+1), fmt.Sprint("u", i), []string{"sold_out", "too_soon"}[round]))
@@ -103,6 +104,7 @@ func TestUsersGrow(t *testing.T) {
 	if n := sets(); n > users || n < users/userWays {
 		t.Errorf("%d sets for %d users", n, users)
 	}
+	r = NewRefusals(1 << 16)
 	for i := range 200_000 {
 		r.Add(refusal(int64(1_000_000+i), fmt.Sprint("v", i), "sold_out"))
 	}

@@ -149,7 +149,7 @@ func TestABuyerOnAnEmptyShardGetsTheLastUnitOfAnother(t *testing.T) {
 			t.Errorf("shard %d counts %q decisions that all is sold, want %q", at+1, got, want)
 		}
 	}
-	servicetest.Eventually(t, 5*time.Second, "two readings agree that all is sold", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "two readings agree that all is sold", func() bool {
 		info, err := s.SaleInfo(t.Context(), "1")
 		return err == nil && info.Phase(info.Now) == sale.SoldOut && info.Held == 1
 	})
@@ -237,7 +237,7 @@ func TestACrowdOverShards(t *testing.T) {
 	if a := s.holds("1"); a.Total.Held != stock || a.Total.Available != 0 {
 		t.Errorf("%+v", a.Total)
 	}
-	servicetest.Eventually(t, 10*time.Second, "every gift is known to have arrived, so that the sale can be forgotten", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "every gift is known to have arrived, so that the sale can be forgotten", func() bool {
 		a := s.holds("1")
 		return a.InTransit == 0
 	})
@@ -280,7 +280,7 @@ func TestASilentShard(t *testing.T) {
 	s.start(0)
 	s.must(s.PauseSale(t.Context(), "1", 3))
 	s.must(s.ResumeSale(t.Context(), "1", 4))
-	servicetest.Eventually(t, 15*time.Second, "the rest is sold", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the rest is sold", func() bool {
 		r, err := s.Reserve(t.Context(), "1", users[2], 2, "")
 		return err == nil && r.Code == client.CodeReserved
 	})
@@ -319,7 +319,7 @@ func TestDebtIsPaidByAllShards(t *testing.T) {
 			t.Errorf("abort: %s, %v", word, err)
 		}
 	}
-	servicetest.Eventually(t, 10*time.Second, "what returns pays", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "what returns pays", func() bool {
 		a := s.holds("1")
 		return a.Total.Debt == 0 && a.Total.Held == 2 && a.Total.Available == 0
 	})
@@ -344,7 +344,7 @@ func TestWaitingBuyersAreBoundedAndAnsweredAtTheEnd(t *testing.T) {
 	users := s.users(1, 2)
 	first, second := s.buyer(1), s.buyer(1)
 	first.send(request("RESERVE", "1", users[0], "1", ""))
-	servicetest.Eventually(t, 5*time.Second, "the first waits", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the first waits", func() bool {
 		return s.metric(1, "headgate_counter_borrow_waiting") == "1"
 	})
 	second.send(request("RESERVE", "1", users[1], "1", ""))

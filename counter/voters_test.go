@@ -94,7 +94,7 @@ func (s *shard) start(ids ...string) {
 func (s *shard) leader() string {
 	s.t.Helper()
 	leader := ""
-	servicetest.Eventually(s.t, 20*time.Second, "a leader", func() bool {
+	servicetest.Eventually(s.t, 30*time.Second, "a leader", func() bool {
 		for id, r := range s.running {
 			if r.Ready() == nil {
 				leader = id
@@ -121,7 +121,7 @@ func (s *shard) addr(id string) string { return s.configs[id].Listen }
 func (s *shard) ask(args ...string) string {
 	s.t.Helper()
 	answer := ""
-	servicetest.Eventually(s.t, 20*time.Second, "an answer to "+strings.Join(args, " "), func() bool {
+	servicetest.Eventually(s.t, 30*time.Second, "an answer to "+strings.Join(args, " "), func() bool {
 		for id := range s.running {
 			var err error
 			if answer, err = askOnce(s.addr(id), args...); err != nil {
@@ -222,7 +222,7 @@ func TestVotersHandOverChangeAndGrowWhileSelling(t *testing.T) {
 	more := func(what string) {
 		t.Helper()
 		before := bought.Load()
-		servicetest.Eventually(t, 20*time.Second, "sales go on "+what, func() bool { return bought.Load() > before+20 || t.Failed() })
+		servicetest.Eventually(t, 30*time.Second, "sales go on "+what, func() bool { return bought.Load() > before+20 || t.Failed() })
 	}
 	more("at first")
 
@@ -238,7 +238,7 @@ func TestVotersHandOverChangeAndGrowWhileSelling(t *testing.T) {
 	if err := s.bootstrap(first); err == nil {
 		t.Error("a running voter was bootstrapped again")
 	}
-	servicetest.Eventually(t, 10*time.Second, "the wiped voter is shown as away", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the wiped voter is shown as away", func() bool {
 		return strings.Contains(s.voters(), `"leads" "0" "reachable" "0"`)
 	})
 	if report := s.running[first].rt.Health.Check(t.Context()); report.Ready() {
@@ -254,7 +254,7 @@ func TestVotersHandOverChangeAndGrowWhileSelling(t *testing.T) {
 	if got := s.ask("VOTER.ADD", "c4", s.configs["c4"].RaftListen, s.addr("c4")); got != "+OK" {
 		t.Fatal(got)
 	}
-	servicetest.Eventually(t, 20*time.Second, "the new voter gets its vote", func() bool { return s.votes() == 3 })
+	servicetest.Eventually(t, 30*time.Second, "the new voter gets its vote", func() bool { return s.votes() == 3 })
 	if got := s.ask("VOTER.REMOVE", first); got != "+OK" {
 		t.Fatal(got)
 	}
@@ -297,10 +297,10 @@ func TestLaggingVoterGetsASnapshot(t *testing.T) {
 		found, _ := filepath.Glob(filepath.Join(s.configs[id].DataDir, "snapshots", "*", "state.bin"))
 		return len(found)
 	}
-	servicetest.Eventually(t, 20*time.Second, "a snapshot at the leader", func() bool { return snapshots(s.leader()) > 0 })
+	servicetest.Eventually(t, 30*time.Second, "a snapshot at the leader", func() bool { return snapshots(s.leader()) > 0 })
 	s.start("c3")
-	servicetest.Eventually(t, 20*time.Second, "a snapshot at the voter that was away", func() bool { return snapshots("c3") > 0 })
-	servicetest.Eventually(t, 20*time.Second, "it has caught up", func() bool { return s.votes() == 3 })
+	servicetest.Eventually(t, 30*time.Second, "a snapshot at the voter that was away", func() bool { return snapshots("c3") > 0 })
+	servicetest.Eventually(t, 30*time.Second, "it has caught up", func() bool { return s.votes() == 3 })
 	s.stop("c3")
 	s.start("c3") // from what it was sent
 	for _, id := range []string{"c1", "c2"} {
@@ -327,7 +327,7 @@ func TestClockOfTheLeaderIsOff(t *testing.T) {
 		}
 		return text.String()
 	}
-	servicetest.Eventually(t, 10*time.Second, "alarms", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "alarms", func() bool {
 		return strings.Contains(alarm("c1"), "differs from most others") && strings.Contains(alarm("c2"), "other voters are off: [c1 by")
 	})
 }
@@ -343,7 +343,7 @@ func TestVotersOfAnotherSecretAreRefused(t *testing.T) {
 	}
 	s.start("c1", "c2", "c3")
 	dialed := dial(t, s.addr("c1"))
-	servicetest.Eventually(t, 10*time.Second, "elections have been tried", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "elections have been tried", func() bool {
 		return strings.Contains(dialed.do("INFO", "raft"), "raft_state:candidate")
 	})
 	if s.running["c1"].Ready() == nil {
@@ -358,7 +358,7 @@ func TestVotersOfAnotherSecretAreRefused(t *testing.T) {
 func TestVoterChangesThatAreRefused(t *testing.T) {
 	s := newShard(t, "c1", "c2", "c3")
 	s.begin("c1", "c2", "c3")
-	servicetest.Eventually(t, 20*time.Second, "all voters answer", func() bool { return s.votes() == 3 })
+	servicetest.Eventually(t, 30*time.Second, "all voters answer", func() bool { return s.votes() == 3 })
 	free := servicetest.FreePort(t)
 	for _, c := range []struct {
 		args []string
@@ -411,7 +411,7 @@ func TestAloneGrowsToThree(t *testing.T) {
 			t.Fatal(got)
 		}
 	}
-	servicetest.Eventually(t, 20*time.Second, "three voters", func() bool { return s.votes() == 3 })
+	servicetest.Eventually(t, 30*time.Second, "three voters", func() bool { return s.votes() == 3 })
 	s.stop("c1")
 	if got := s.ask("RESERVE", "1", "u1", "1", "k"); !strings.Contains(got, `"already" "`+order) {
 		t.Errorf("the first voter's order at the others: %s", got)

@@ -158,7 +158,7 @@ func (e *edge) open(log *slog.Logger) {
 			t.Errorf("stopping: %v", err)
 		}
 	})
-	servicetest.Eventually(t, 10*time.Second, "sale state is known", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "sale state is known", func() bool {
 		_, known := server.sales.Age(0)
 		return known
 	})
@@ -170,9 +170,9 @@ func (e *edge) fresh() {
 	lists := func() (n int) { e.counter.change(func() { n = e.counter.lists }); return n }
 	before := lists()
 	// The first may have begun before, and the second may not be applied yet when it is counted.
-	servicetest.Eventually(e.t, 10*time.Second, "sale state is fetched", func() bool { return lists() >= before+3 })
+	servicetest.Eventually(e.t, 30*time.Second, "sale state is fetched", func() bool { return lists() >= before+3 })
 	rules := func() (n int64) { e.counter.change(func() { n = int64(len(e.counter.rules)) }); return n }
-	servicetest.Eventually(e.t, 10*time.Second, "rules are fetched", func() bool { return e.server.rules.Index() == rules() })
+	servicetest.Eventually(e.t, 30*time.Second, "rules are fetched", func() bool { return e.server.rules.Index() == rules() })
 }
 
 func (e *edge) token(user string, roles ...string) string {

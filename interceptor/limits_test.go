@@ -210,11 +210,11 @@ func TestQueueForgetsClientsWhoHangUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	waiting := func(n int) func() bool { return func() bool { return e.server.limiters.waiting() == n } }
-	servicetest.Eventually(t, 5*time.Second, "he waits", waiting(1))
+	servicetest.Eventually(t, 30*time.Second, "he waits", waiting(1))
 	e.refused(e.send("GET", "/api/sales", ""), 503, "overloaded")
 	_ = conn.Close()
-	servicetest.Eventually(t, 5*time.Second, "he is forgotten", waiting(0))
-	servicetest.Eventually(t, 5*time.Second, "he is counted", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "he is forgotten", waiting(0))
+	servicetest.Eventually(t, 30*time.Second, "he is counted", func() bool {
 		return strings.Contains(e.metrics(), `headgate_interceptor_queue_gave_up_total{route="sales"} 1`)
 	})
 	if e.shop.seen() != before {

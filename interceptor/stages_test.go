@@ -274,7 +274,7 @@ func TestLongPollsDoNotStarveOthers(t *testing.T) {
 		a, _ := e.trySend("GET", "/api/orders/7?wait=10s", "", "Authorization", token)
 		first <- a
 	}()
-	servicetest.Eventually(t, 10*time.Second, "the poll waits", func() bool { return e.shop.seen() == 1 })
+	servicetest.Eventually(t, 30*time.Second, "the poll waits", func() bool { return e.shop.seen() == 1 })
 	e.refused(e.send("GET", "/api/orders/8?wait=10s", "", "Authorization", token), 503, "overloaded")
 	e.accepted(e.buy("a1"))
 	close(release)
@@ -340,7 +340,7 @@ func TestDrainLetsWorkFinish(t *testing.T) {
 	<-reached
 	stopped := make(chan error, 1)
 	go func() { stopped <- e.stop() }()
-	servicetest.Eventually(t, 10*time.Second, "health is red", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "health is red", func() bool {
 		report := e.rt.Health.Check(t.Context())
 		return !report.Ready()
 	})

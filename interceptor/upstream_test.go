@@ -134,9 +134,9 @@ func TestBackpressureInShadowRefusesNobodyBehindAQueue(t *testing.T) {
 		full("overloaded", "3")(w, r)
 	})
 	go func() { answers <- e.buy("a1") }()
-	servicetest.Eventually(t, 5*time.Second, "the first is at the shop", func() bool { return e.shop.seen() == 1 })
+	servicetest.Eventually(t, 30*time.Second, "the first is at the shop", func() bool { return e.shop.seen() == 1 })
 	go func() { answers <- e.buy("a2") }()
-	servicetest.Eventually(t, 5*time.Second, "the second waits", func() bool { return e.server.limiters.waiting() == 1 })
+	servicetest.Eventually(t, 30*time.Second, "the second waits", func() bool { return e.server.limiters.waiting() == 1 })
 	e.shop.handle(take)
 	close(fills) // while the second waits, the shop says that it is full
 	e.refused(<-answers, 503, "overloaded")
@@ -178,7 +178,7 @@ func TestAnOpenBreakerReservesNothing(t *testing.T) {
 	}
 	e.shop.handle(take)
 	n := 0
-	servicetest.Eventually(t, 10*time.Second, "it closes again", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "it closes again", func() bool {
 		n++
 		return e.buy(fmt.Sprint("c", n)).status == 202
 	})
@@ -209,7 +209,7 @@ func TestHealthTellsThatTheShopIsFull(t *testing.T) {
 		h(w, r)
 	})
 	say(full("overloaded", "1"))
-	servicetest.Eventually(t, 10*time.Second, "the edge hears of it", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the edge hears of it", func() bool {
 		return strings.Contains(e.metrics(), "upstream_serves{") && strings.Contains(e.metrics(), "} 0\n") && e.server.upstreams.Check(t.Context()) != nil
 	})
 	e.refused(e.buy("a1"), 503, "overloaded")
@@ -218,7 +218,7 @@ func TestHealthTellsThatTheShopIsFull(t *testing.T) {
 		t.Errorf("%d orders were sent", orders)
 	}
 	say(take)
-	servicetest.Eventually(t, 10*time.Second, "it is tried again", func() bool { return e.buy("a2").status == 202 })
+	servicetest.Eventually(t, 30*time.Second, "it is tried again", func() bool { return e.buy("a2").status == 202 })
 }
 
 func TestOrdersGoToAnotherAddress(t *testing.T) {

@@ -225,7 +225,7 @@ func TestAProbeOfAMarkedShardEnds(t *testing.T) {
 		return byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 5, 0, 0, 1), "RESERVE": "-TRYAGAIN peers: shard s1 does not answer\r\n"})(args)
 	}
 	c, _, _ = twoShards(t, byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 5, 0, 0, 1)}), second)
-	servicetest.Eventually(t, 10*time.Second, "the shard is asked again and again", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the shard is asked again and again", func() bool {
 		_, err := c.Reserve(t.Context(), "1", ownedBy(t, "s2"), 1, "")
 		return errors.Is(err, client.ErrUnavailable) && asked.Load() >= 3
 	})

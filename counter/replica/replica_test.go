@@ -45,7 +45,7 @@ func closeNow(t *testing.T, r *Replica) {
 
 func ready(t *testing.T, r *Replica) {
 	t.Helper()
-	servicetest.Eventually(t, 10*time.Second, "the replica leads", func() bool { return r.Ready() == nil })
+	servicetest.Eventually(t, 30*time.Second, "the replica leads", func() bool { return r.Ready() == nil })
 }
 
 func propose(r *Replica, commands ...machine.Command) ([]machine.Result, error) {

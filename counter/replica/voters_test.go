@@ -45,7 +45,7 @@ func newCluster(t *testing.T, edits ...func(i int, cfg *Config)) *cluster {
 func (c *cluster) leader(but int) int {
 	c.t.Helper()
 	found := -1
-	servicetest.Eventually(c.t, 20*time.Second, "a leader", func() bool {
+	servicetest.Eventually(c.t, 30*time.Second, "a leader", func() bool {
 		for i, r := range c.replicas {
 			if i != but && r.Ready() == nil {
 				found = i
@@ -84,7 +84,7 @@ func TestThreeVoters(t *testing.T) {
 		if i == first {
 			continue
 		}
-		servicetest.Eventually(t, 10*time.Second, "the followers know the leader", func() bool {
+		servicetest.Eventually(t, 30*time.Second, "the followers know the leader", func() bool {
 			moved := (*NotLeaderError)(nil)
 			_, err := propose(c.replicas[i], reserve(0))
 			return errors.As(err, &moved) && moved.Client == fmt.Sprintf("voter%d:7380", first)

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -106,17 +105,8 @@ type cluster struct {
 func newCluster(t testing.TB, names ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, most: 5, nodes: map[string]*node{}, keys: userkey.New([]byte("users")), log: servicetest.Log(t)}
-	host := "127.0.0.1"
-	if runtime.GOOS == "linux" { // all of 127/8 is there: no connection going out takes a port of this one meanwhile
-		host = "127.0.0.2"
-	}
 	for _, name := range names {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.peers = append(c.peers, Peer{Name: name, Address: l.Addr().String()})
-		_ = l.Close()
+		c.peers = append(c.peers, Peer{Name: name, Address: servicetest.FreePort(t)})
 	}
 	return c
 }
@@ -125,7 +115,7 @@ func (c *cluster) start(name string) *node {
 	c.t.Helper()
 	at := slices.IndexFunc(c.peers, func(p Peer) bool { return p.Name == name })
 	var l net.Listener
-	servicetest.Eventually(c.t, 5*time.Second, "the address is free", func() (free bool) {
+	servicetest.Eventually(c.t, 30*time.Second, "the address is free", func() (free bool) {
 		var err error
 		l, err = net.Listen("tcp", c.peers[at].Address)
 		return err == nil
@@ -165,7 +155,7 @@ func (c *cluster) startAll() {
 // agree waits until all nodes that run have the same ring of all of them, and nothing is on its way.
 func (c *cluster) agree() {
 	c.t.Helper()
-	servicetest.Eventually(c.t, 10*time.Second, "the nodes agree", func() bool {
+	servicetest.Eventually(c.t, 30*time.Second, "the nodes agree", func() bool {
 		for _, n := range c.nodes {
 			r := n.Report()
 			live, _ := n.Live()

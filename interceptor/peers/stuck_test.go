@@ -93,7 +93,7 @@ func TestAPeerThatTakesNothingIsDead(t *testing.T) {
 	for _, conn := range own {
 		conn.stick()
 	}
-	servicetest.Eventually(t, 5*time.Second, "the peer is taken for dead", func() bool { return one.Deaths.Load() == 1 })
+	servicetest.Eventually(t, 30*time.Second, "the peer is taken for dead", func() bool { return one.Deaths.Load() == 1 })
 	c.agree() // over new links
 }
 
@@ -106,7 +106,7 @@ func TestALinkThatTakesNothingIsReplaced(t *testing.T) {
 	one := c.nodes["edge-1"]
 	stuck := conns.opened(one)[1]
 	stuck.stick()
-	servicetest.Eventually(t, 5*time.Second, "the link is closed", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the link is closed", func() bool {
 		select {
 		case <-stuck.closed:
 			return true

@@ -27,7 +27,7 @@ func TestCloseWithASilentBroker(t *testing.T) {
 			go func() { _, _ = sub.Receive(t.Context()); ended <- struct{}{} }()
 			go func() { q.Publish(t.Context(), topic, []queue.Message{letter("m")}); ended <- struct{}{} }()
 			if name != "connection.close" {
-				servicetest.Eventually(t, 10*time.Second, "the broker has fallen silent", p.isMuted)
+				servicetest.Eventually(t, 30*time.Second, "the broker has fallen silent", p.isMuted)
 			}
 			began := time.Now()
 			_ = sub.Close()

@@ -175,6 +175,17 @@ func (e *edge) fresh() {
 	servicetest.Eventually(e.t, 30*time.Second, "rules are fetched", func() bool { return e.server.rules.Index() == rules() })
 }
 
+// reload changes the config of the running edge.
+func (e *edge) reload(change func(*Config)) {
+	e.t.Helper()
+	next := e.cfg
+	change(&next)
+	if err := e.server.Reload(next); err != nil {
+		e.t.Fatal(err)
+	}
+	e.cfg = next
+}
+
 func (e *edge) token(user string, roles ...string) string {
 	e.t.Helper()
 	return signToken(e.t, e.cfg.Tokens, user, e.clock.Now(), roles...)
@@ -299,7 +310,7 @@ func (e *edge) raw(text string) string {
 		e.t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		e.t.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, text); err != nil {

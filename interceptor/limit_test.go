@@ -21,7 +21,7 @@ func (e *edge) dial() net.Conn {
 		e.t.Fatal(err)
 	}
 	e.t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		e.t.Fatal(err)
 	}
 	return conn

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -126,7 +127,8 @@ func TestAProbeMayWaitInAQueue(t *testing.T) {
 func TestBackpressureInShadowRefusesNobodyBehindAQueue(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
 		c.Stages = map[string]Stage{stageBackpressure: {Mode: ModeShadow}}
-		c.Routes[0].Queue = &QueueRule{Rate: 2, Length: 10, MaxWait: 5 * time.Second}
+		c.Service.DrainFor = time.Minute
+		c.Routes[0].Queue = &QueueRule{Rate: 0.05, Length: 10, MaxWait: 30 * time.Second}
 	})
 	fills, answers := make(chan struct{}), make(chan answer, 2)
 	e.shop.handle(func(w http.ResponseWriter, r *http.Request) {
@@ -140,6 +142,10 @@ func TestBackpressureInShadowRefusesNobodyBehindAQueue(t *testing.T) {
 	e.shop.handle(take)
 	close(fills) // while the second waits, the shop says that it is full
 	e.refused(<-answers, 503, "overloaded")
+	e.reload(func(c *Config) {
+		c.Routes = slices.Clone(c.Routes)
+		c.Routes[0].Queue = &QueueRule{Rate: 1000, Length: 10, MaxWait: 30 * time.Second}
+	})
 	e.accepted(<-answers)
 }
 
@@ -223,9 +229,7 @@ func TestHealthTellsThatTheShopIsFull(t *testing.T) {
 
 func TestOrdersGoToAnotherAddress(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
-		gone := newTestServer(t, http.NotFoundHandler())
-		gone.Close()
-		c.Upstreams[0].Addresses = append(c.Upstreams[0].Addresses, strings.TrimPrefix(gone.URL, "http://"))
+		c.Upstreams[0].Addresses = append(c.Upstreams[0].Addresses, servicetest.FreePort(t))
 	})
 	for _, user := range []string{"a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8"} {
 		e.accepted(e.buy(user))

@@ -34,7 +34,7 @@ func TestSettlingDuringDeclaration(t *testing.T) {
 	}()
 	select {
 	case <-forgotten:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("settling waits for the declaration")
 	}
 	p.cut()

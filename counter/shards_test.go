@@ -36,6 +36,7 @@ func startShards(t *testing.T, count int, edits ...func(*counter.Config)) *shard
 		cfg.Listen = servicetest.FreePort(t)
 		cfg.Shard = counter.ShardConfig{Name: fmt.Sprintf("s%d", i+1), Number: i + 1}
 		cfg.ClientPassword, cfg.OperatorPassword = "client-password", "operator-password"
+		cfg.Borrow.PeerTimeout, cfg.Borrow.Wait = 10*time.Second, 20*time.Second // a stall is no silence
 		for _, edit := range edits {
 			edit(&cfg)
 		}
@@ -52,6 +53,7 @@ func startShards(t *testing.T, count int, edits ...func(*counter.Config)) *shard
 	for i := range s.configs {
 		s.start(i)
 	}
+	cc.Timeout = 4 * s.configs[0].Borrow.PeerTimeout
 	c, err := client.Open(cc)
 	if err != nil {
 		t.Fatal(err)
@@ -91,11 +93,18 @@ func (s *shards) must(err error) {
 // open opens and resumes a sale over all shards.
 func (s *shards) open(id string, stock, limit int64, releases ...sale.Release) {
 	s.t.Helper()
-	s.must(s.OpenSale(s.t.Context(), sale.Terms{
+	s.must(s.tryOpen(id, stock, limit, releases...))
+}
+
+func (s *shards) tryOpen(id string, stock, limit int64, releases ...sale.Release) error {
+	err := s.OpenSale(s.t.Context(), sale.Terms{
 		ID: id, Revision: 1, Stock: stock, Limit: limit, OpensAt: 1_767_225_600_000, Releases: releases, HoldForMillis: 30_000, RetainForMillis: 86_400_000,
 		Shards: s.names(), Ring: sale.Ring{Partitions: 271, Replicas: 100, Load: 1.05},
-	}))
-	s.must(s.ResumeSale(s.t.Context(), id, 2))
+	})
+	if err != nil {
+		return err
+	}
+	return s.ResumeSale(s.t.Context(), id, 2)
 }
 
 // users gives count users of the shard at a place.
@@ -245,8 +254,8 @@ func TestACrowdOverShards(t *testing.T) {
 
 // TestASilentShard: while a shard is away, its units are not sold and nobody is told that they are.
 func TestASilentShard(t *testing.T) {
-	s := startShards(t, 2)
-	s.open("1", 4, 0) // two each
+	s := startShards(t, 2, func(c *counter.Config) { c.Borrow.PeerTimeout, c.Borrow.Wait = time.Second, 1500*time.Millisecond })
+	servicetest.Eventually(t, 30*time.Second, "the sale is open", func() bool { return s.tryOpen("1", 4, 0) == nil }) // two each
 	users := s.users(1, 4)
 	away := s.users(0, 1)[0]
 	s.stop(0)
@@ -279,7 +288,7 @@ func TestASilentShard(t *testing.T) {
 	}
 	s.start(0)
 	s.must(s.PauseSale(t.Context(), "1", 3))
-	s.must(s.ResumeSale(t.Context(), "1", 4))
+	servicetest.Eventually(t, 30*time.Second, "the sale goes on", func() bool { return s.ResumeSale(t.Context(), "1", 4) == nil })
 	servicetest.Eventually(t, 30*time.Second, "the rest is sold", func() bool {
 		r, err := s.Reserve(t.Context(), "1", users[2], 2, "")
 		return err == nil && r.Code == client.CodeReserved

@@ -37,7 +37,7 @@ func newEdgesUnchecked(t *testing.T, n int, change func(*Config)) []*edge {
 	for i := range edges {
 		e := &edge{t: t, cfg: testConfig(), clock: clock, counter: counter, shop: shop}
 		e.cfg.Self, e.cfg.Peers, e.cfg.Listen = list[i].Name, list, list[i].Address
-		e.cfg.Sharding.PingInterval = 50 * time.Millisecond
+		e.cfg.Sharding.PingInterval, e.cfg.Sharding.ConnectTimeout = 250*time.Millisecond, 10*time.Second
 		e.cfg.Upstreams[0].Addresses = []string{strings.TrimPrefix(shop.URL, "http://")}
 		if change != nil {
 			change(&e.cfg)

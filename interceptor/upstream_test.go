@@ -168,7 +168,7 @@ func TestAProbeThatIsNotSentMakesRoom(t *testing.T) {
 
 func TestAnOpenBreakerReservesNothing(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
-		c.Upstreams[0].Breaker = proxy.Breaker{Requests: 4, Pause: 200 * time.Millisecond, Probes: 1}
+		c.Upstreams[0].Breaker = proxy.Breaker{Requests: 4, Pause: 3 * time.Second, Probes: 1}
 	})
 	e.shop.handle(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	for _, user := range []string{"a1", "a2", "a3", "a4"} {

@@ -97,7 +97,8 @@ type cluster struct {
 	nodes map[string]*node
 	keys  userkey.Hasher
 	log   *slog.Logger
-	away  string // owner_away; "": the default
+	away  string        // owner_away; "": the default
+	ping  time.Duration // interval; 0: half a second
 	dial  func(ctx context.Context, address string) (net.Conn, error)
 	more  []Store // of each node, after its counts
 }
@@ -121,7 +122,8 @@ func (c *cluster) start(name string) *node {
 		return err == nil
 	})
 	cfg := DefaultConfig()
-	cfg.PingInterval = 50 * time.Millisecond
+	// Stalls are no deaths: a peer whose connections break is dead at once all the same.
+	cfg.PingInterval, cfg.ConnectTimeout = cmp.Or(c.ping, 500*time.Millisecond), 10*time.Second
 	cfg.OwnerAway = cmp.Or(c.away, cfg.OwnerAway)
 	n := &node{t: c.t, cluster: c, counts: &counts{used: map[uint64]int64{}}, listener: l}
 	keys := testKeys(c.t)
@@ -259,7 +261,7 @@ func (n *node) press(user string) (byte, error) {
 		frame := binary.BigEndian.AppendUint64(make([]byte, HopHead), key)
 		var reply Reply
 		var err error
-		if place, section, reply, err = n.Hop(place, key, frame, time.Now().Add(3*time.Second)); err != nil {
+		if place, section, reply, err = n.Hop(place, key, frame, time.Now().Add(30*time.Second)); err != nil {
 			return 0, err
 		}
 		if place.Kind != Here {

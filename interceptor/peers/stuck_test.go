@@ -82,6 +82,7 @@ func (s *stuckConns) opened(n *node) (own []*stuckConn) {
 // Whoever keeps the links to a peer finds out that it stands still, though its pings cannot be written.
 func TestAPeerThatTakesNothingIsDead(t *testing.T) {
 	c := newCluster(t, "edge-1", "edge-2")
+	c.ping = 50 * time.Millisecond
 	var conns stuckConns
 	c.dial = conns.dial
 	c.startAll()
@@ -100,6 +101,7 @@ func TestAPeerThatTakesNothingIsDead(t *testing.T) {
 // One link that stands still is found out, too: the hops of its users would wait in vain.
 func TestALinkThatTakesNothingIsReplaced(t *testing.T) {
 	c := newCluster(t, "edge-1", "edge-2")
+	c.ping = 50 * time.Millisecond
 	var conns stuckConns
 	c.dial = conns.dial
 	c.startAll()

@@ -109,8 +109,14 @@ func rigConfig(t *testing.T) Config {
 	cfg.Interceptor.Limits.UserInterval.Every = time.Millisecond
 	cfg.Interceptor.Strikes.TooSoon.Mode = interceptor.ModeOff // press asks until it is taken up
 	cfg.Interceptor.PollInterval = 50 * time.Millisecond
-	cfg.Consumer.Counter.Timeout = 300 * time.Millisecond
-	cfg.Consumer.Service.DrainFor = 500 * time.Millisecond
+	// The consumer's calls of the counter that a schedule holds up end after a moment; whatever else a stall of the
+	// machine makes slow has the time that it takes.
+	cfg.Consumer.Counter.Timeout = 2 * time.Second
+	cfg.Consumer.Service.DrainFor = 2500 * time.Millisecond
+	cfg.Backend.Counter.Timeout, cfg.Interceptor.Counter.Timeout = 10*time.Second, 10*time.Second
+	up := &cfg.Interceptor.Upstreams[0]
+	up.Timeout, up.ConnectTimeout, up.MaxWait = 20*time.Second, 20*time.Second, 20*time.Second
+	cfg.Interceptor.Service.DrainFor, cfg.Backend.Service.DrainFor = time.Minute, time.Minute
 	cfg.Consumer.OutboxInterval = 20 * time.Millisecond
 	return cfg
 }

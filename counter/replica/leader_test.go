@@ -51,8 +51,7 @@ func TestALeaderThatMissedItsOwnFall(t *testing.T) {
 		t.Error("a new leader does not serve")
 	}
 	c.isolate(at)
-	next := c.leader(at)
-	openSale(t, c.replicas[next], 10)
+	c.selling(at)
 	servicetest.Eventually(t, 30*time.Second, "the old leader knows that it is none", func() bool { return late.raft.State() != raft.Leader })
 	c.connect(at)
 	servicetest.Eventually(t, 30*time.Second, "it leads again", func() bool {

@@ -294,7 +294,7 @@ func TestLongPollsAreBounded(t *testing.T) {
 func (s *shop) waiting(n int) {
 	s.t.Helper()
 	want := "headgate_backend_waiting_polls " + string(rune('0'+n)) + "\n"
-	servicetest.Eventually(s.t, 10*time.Second, "long polls", func() bool {
+	servicetest.Eventually(s.t, 30*time.Second, "long polls", func() bool {
 		var text strings.Builder
 		s.runtime.Metrics.WritePrometheus(&text)
 		return strings.Contains(text.String(), want)

@@ -68,7 +68,7 @@ func (s *shop) metricsText() string {
 
 func (s *shop) settles(id sale.OrderID, want sale.OrderState) {
 	s.t.Helper()
-	servicetest.Eventually(s.t, 20*time.Second, "the order is "+string(want), func() bool {
+	servicetest.Eventually(s.t, 30*time.Second, "the order is "+string(want), func() bool {
 		order, err := s.ledger.OrderByID(s.t.Context(), id)
 		return err == nil && order.State == want
 	})
@@ -140,7 +140,7 @@ func TestNotifyForged(t *testing.T) {
 	s.call(nobody, "POST", "/api/payments/bank/notify", body).want(404, "not_found")
 	s.behave(map[string]any{"forge": true, "drop": true})
 	s.press(p.Payment.Page).want(200, "")
-	servicetest.Eventually(t, 20*time.Second, "the forged callbacks were delivered", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the forged callbacks were delivered", func() bool {
 		left, err := s.ledger.CountSandboxCallbacks(t.Context())
 		return err == nil && left == 0
 	})
@@ -157,7 +157,7 @@ func TestMisbehavingCallbacks(t *testing.T) {
 	id := s.buy("a1")
 	s.press(s.pay(alice, id).Payment.Page).want(200, "")
 	s.settles(id, sale.Paid)
-	servicetest.Eventually(t, 20*time.Second, "all callbacks were taken", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "all callbacks were taken", func() bool {
 		return strings.Contains(s.metricsText(), `headgate_backend_payments_total{outcome="known"} 3`)
 	})
 	if came, back := storetest.CheckMoney(t, s.ledger, id); came != 19900 || back != 0 {
@@ -187,7 +187,7 @@ func TestLateMoney(t *testing.T) {
 	var refunds struct {
 		Refunds []struct{ Reference, State, Reason string }
 	}
-	servicetest.Eventually(t, 20*time.Second, "a refund is listed", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "a refund is listed", func() bool {
 		s.call(root, "GET", "/api/admin/refunds?state=due", nil).want(200, "").into(&refunds)
 		return len(refunds.Refunds) == 1
 	})
@@ -223,7 +223,7 @@ func TestLostPayment(t *testing.T) {
 	for _, wrong := range []string{id.String(), id.String() + "-0", id.String() + "-21", id.String() + "-01", (id + 1).String() + "-1", "x-1"} {
 		pressLost(wrong)
 	}
-	servicetest.Eventually(t, 20*time.Second, "each was refused", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "each was refused", func() bool {
 		return strings.Contains(s.metricsText(), `headgate_backend_payments_total{outcome="unknown"} 6`)
 	})
 	pressLost(id.String() + "-3")
@@ -259,7 +259,7 @@ func TestPayTooLate(t *testing.T) {
 	s.call(root, "POST", "/api/admin/sales", sold).want(201, "")
 	s.call(root, "POST", "/api/admin/sales/1/open", nil).want(200, "")
 	id := s.buy("a1")
-	servicetest.Eventually(t, 20*time.Second, "it can no longer be paid", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "it can no longer be paid", func() bool {
 		_, _, err := s.ledger.BeginPayment(t.Context(), id, "a1", store.PaymentTerms{Provider: "other", Margin: time.Second})
 		return errors.Is(err, store.ErrNotPayable)
 	})

@@ -42,7 +42,7 @@ func TestRepairByHTTP(t *testing.T) {
 		t.Fatalf("%+v, %v", h, err)
 	}
 	var audit struct{ Verdict string }
-	servicetest.Eventually(t, 10*time.Second, "the audit holds", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the audit holds", func() bool {
 		s.call(root, "GET", "/api/admin/sales/1/audit", nil).want(200, "").into(&audit)
 		return audit.Verdict == "holds"
 	})

@@ -33,7 +33,7 @@ func (s *shop) sale(id string) saleView {
 func (s *shop) phase(id string, want sale.Phase) saleView {
 	s.t.Helper()
 	var v saleView
-	servicetest.Eventually(s.t, 10*time.Second, "sale "+id+" is "+string(want), func() bool {
+	servicetest.Eventually(s.t, 30*time.Second, "sale "+id+" is "+string(want), func() bool {
 		v = s.sale(id)
 		return v.Phase == want
 	})
@@ -146,7 +146,7 @@ func TestAdminSale(t *testing.T) {
 		t.Fatalf("with the counter away: %+v", v)
 	}
 	s.counter.Fail(nil)
-	servicetest.Eventually(t, 10*time.Second, "the change is applied", func() bool { return change("GET", "", nil, 200).Acknowledged == 8 })
+	servicetest.Eventually(t, 30*time.Second, "the change is applied", func() bool { return change("GET", "", nil, 200).Acknowledged == 8 })
 	change("POST", "/close", nil, 200)
 	s.call(root, "POST", "/api/admin/sales/1/resume", nil).want(409, "conflict")
 	s.call(root, "PUT", "/api/admin/sales/1/stock", map[string]int{"total": 4}).want(409, "conflict")
@@ -382,11 +382,11 @@ func TestAuditsByItself(t *testing.T) {
 			return strings.Contains(text.String(), line)
 		}
 	}
-	servicetest.Eventually(t, 10*time.Second, "an audit that holds", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "an audit that holds", func() bool {
 		return !shows(`headgate_backend_audits_total{verdict="holds"} 0`)() && shows("headgate_backend_audit_violated_sales 0")()
 	})
 	if _, err := s.counter.Release(t.Context(), ticket.Order, "mistake"); err != nil {
 		t.Fatal(err)
 	}
-	servicetest.Eventually(t, 10*time.Second, "an audit that is violated", shows("headgate_backend_audit_violated_sales 1"))
+	servicetest.Eventually(t, 30*time.Second, "an audit that is violated", shows("headgate_backend_audit_violated_sales 1"))
 }

@@ -84,7 +84,7 @@ func TestSignOutsLeaveRoomForBans(t *testing.T) {
 		}
 	}
 	s.start()
-	servicetest.Eventually(t, 10*time.Second, "buyers are refused", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "buyers are refused", func() bool {
 		return s.call(alice, "POST", "/api/logout/everywhere", nil).Code == "overloaded"
 	})
 	s.call(nobody, "POST", "/api/register", account("alice", "correct horse")).want(201, "")

@@ -109,8 +109,14 @@ func rigConfig(t *testing.T) Config {
 	cfg.Interceptor.Limits.UserInterval.Every = time.Millisecond
 	cfg.Interceptor.Strikes.TooSoon.Mode = interceptor.ModeOff // press asks until it is taken up
 	cfg.Interceptor.PollInterval = 50 * time.Millisecond
-	cfg.Consumer.Counter.Timeout = 300 * time.Millisecond
-	cfg.Consumer.Service.DrainFor = 500 * time.Millisecond
+	// The consumer's calls of the counter that a schedule holds up end after a moment; whatever else a stall of the
+	// machine makes slow has the time that it takes.
+	cfg.Consumer.Counter.Timeout = 2 * time.Second
+	cfg.Consumer.Service.DrainFor = 2500 * time.Millisecond
+	cfg.Backend.Counter.Timeout, cfg.Interceptor.Counter.Timeout = 10*time.Second, 10*time.Second
+	up := &cfg.Interceptor.Upstreams[0]
+	up.Timeout, up.ConnectTimeout, up.MaxWait = 20*time.Second, 20*time.Second, 20*time.Second
+	cfg.Interceptor.Service.DrainFor, cfg.Backend.Service.DrainFor = time.Minute, time.Minute
 	cfg.Consumer.OutboxInterval = 20 * time.Millisecond
 	return cfg
 }
@@ -230,7 +236,7 @@ type pressed struct {
 func (r *rig) press(saleID, user string, headers ...string) pressed {
 	r.t.Helper()
 	var p pressed
-	servicetest.Eventually(r.t, 10*time.Second, "the press of "+user+" is taken up", func() bool {
+	servicetest.Eventually(r.t, 30*time.Second, "the press of "+user+" is taken up", func() bool {
 		p = r.request(http.MethodPost, "/api/sales/"+saleID+"/orders", user, `{"quantity":1}`, headers...)
 		return p.Code != "too_soon"
 	})
@@ -298,7 +304,7 @@ func (r *rig) id(text string) sale.OrderID {
 func (r *rig) state(id string, want sale.OrderState) {
 	r.t.Helper()
 	var got sale.OrderState
-	servicetest.Eventually(r.t, 15*time.Second, "order "+id+" is "+string(want), func() bool {
+	servicetest.Eventually(r.t, 30*time.Second, "order "+id+" is "+string(want), func() bool {
 		orders, err := r.ledger.OrdersByIDs(context.Background(), []sale.OrderID{r.id(id)})
 		if err != nil {
 			r.t.Error(err)
@@ -313,7 +319,7 @@ func (r *rig) state(id string, want sale.OrderState) {
 // hold waits until the counter has an order's hold in the state.
 func (r *rig) hold(id string, want sale.HoldState) {
 	r.t.Helper()
-	servicetest.Eventually(r.t, 15*time.Second, "hold "+id+" is "+want.String(), func() bool {
+	servicetest.Eventually(r.t, 30*time.Second, "hold "+id+" is "+want.String(), func() bool {
 		h, err := r.client.Order(context.Background(), r.id(id))
 		return err == nil && h.State == want
 	})
@@ -333,7 +339,7 @@ func (r *rig) settled(saleID string, sold, available int64) {
 			_ = WriteAudit(r.t.Output(), report)
 		}
 	}()
-	servicetest.Eventually(r.t, 20*time.Second, "the audit of sale "+saleID+" holds", holds)
+	servicetest.Eventually(r.t, 30*time.Second, "the audit of sale "+saleID+" holds", holds)
 	c := report.Sales[0].Counter
 	totals, err := r.ledger.SaleTotals(context.Background(), saleID)
 	if err != nil || totals.Sold != sold || c.Confirmed != sold || c.Available != available || c.Held != 0 {

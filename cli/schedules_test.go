@@ -153,7 +153,7 @@ func TestHoldExpiredBeforeDelivery(t *testing.T) {
 	r.hold(late.OrderID, sale.Expired)
 	r.edgeCounter.set(func(c *hookedCounter) { c.confirm = nil })
 	var p pressed
-	servicetest.Eventually(t, 10*time.Second, "the unit is for sale again", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the unit is for sale again", func() bool {
 		p = r.press("s", "u2")
 		return p.Status == http.StatusAccepted
 	})
@@ -300,7 +300,7 @@ func TestCounterRestartedWithAnOlderClock(t *testing.T) {
 	r.stopCounter()
 	r.startCounter(counter.WithClock(func() time.Time { return time.Now().Add(-30 * time.Minute) }))
 	var second pressed
-	servicetest.Eventually(t, 15*time.Second, "the counter sells again", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the counter sells again", func() bool {
 		second = r.press("s", "u2")
 		return second.Status == http.StatusAccepted
 	})
@@ -322,7 +322,7 @@ func TestOutageLongerThanTheHoldTime(t *testing.T) {
 	// It was away for ten minutes, by the clock on the wall.
 	r.startCounter(counter.WithClock(func() time.Time { return time.Now().Add(10 * time.Minute) }))
 	var again pressed
-	servicetest.Eventually(t, 15*time.Second, "the retry is taken", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the retry is taken", func() bool {
 		again = r.press("s", "u1", "Headgate-Ticket", p.Ticket)
 		return again.Status == http.StatusAccepted
 	})

@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const within = 20 * time.Second
+const within = 30 * time.Second
 
 // world is a queue, a ledger and a counter around consumers that a test starts and stops.
 type world struct {

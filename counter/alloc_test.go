@@ -36,7 +36,7 @@ func TestRefusedRequestsAllocateNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close() //nolint:errcheck // the test is over
-	servicetest.Eventually(t, 10*time.Second, "the counter leads", func() bool { return s.Ready() == nil })
+	servicetest.Eventually(t, 30*time.Second, "the counter leads", func() bool { return s.Ready() == nil })
 
 	const terms = `{"id":"1","revision":1,"stock":0,"limit":1,"opens_at":1,"hold_for_ms":30000,"retain_for_ms":86400000,"shards":["s1"],"ring":{"partitions":271,"replicas":100,"load":1.05}}`
 	w := &wire{}

@@ -176,7 +176,7 @@ func TestTooManyConnections(t *testing.T) {
 		t.Errorf("the third connection: %s", got)
 	}
 	one.nc.Close()
-	servicetest.Eventually(t, 5*time.Second, "a place is free", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "a place is free", func() bool {
 		c := dial(t, s.Addr())
 		defer c.nc.Close()
 		c.send("PING\r\n")

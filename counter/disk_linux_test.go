@@ -51,7 +51,7 @@ func TestFullDisk(t *testing.T) {
 	asked := 0
 	answers := func(want string) {
 		t.Helper()
-		servicetest.Eventually(t, 10*time.Second, want, func() bool {
+		servicetest.Eventually(t, 30*time.Second, want, func() bool {
 			asked++
 			return strings.HasPrefix(c.do("RESERVE", "1", "late"+strconv.Itoa(asked), "1", ""), want)
 		})

@@ -95,7 +95,7 @@ func start(t testing.TB, cfg counter.Config, opts ...counter.Option) *running {
 		t.Fatalf("opening the counter: %v", err)
 	}
 	r := serve(t, s, rt)
-	servicetest.Eventually(t, 10*time.Second, "the counter leads", func() bool { return s.Ready() == nil })
+	servicetest.Eventually(t, 30*time.Second, "the counter leads", func() bool { return s.Ready() == nil })
 	return r
 }
 

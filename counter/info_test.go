@@ -134,7 +134,7 @@ func TestRecoveryIsShown(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- again.Run(ctx) }()
-	servicetest.Eventually(t, 10*time.Second, "the counter leads", func() bool { return again.Ready() == nil })
+	servicetest.Eventually(t, 30*time.Second, "the counter leads", func() bool { return again.Ready() == nil })
 	if got := early.info()["Persistence"]["loading"]; got != "0" { // the same connection
 		t.Errorf("loading is %q", got)
 	}

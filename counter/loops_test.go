@@ -113,7 +113,7 @@ func TestClientsThatVanish(t *testing.T) {
 		nc.Close()
 	}
 	c := dial(t, s.Addr())
-	servicetest.Eventually(t, 10*time.Second, "only one client is left", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "only one client is left", func() bool {
 		return strings.Contains(c.do("INFO", "clients"), `connected_clients:2\r\n`) // with the one that opened the sale
 	})
 }

@@ -55,7 +55,7 @@ func TestRestartRecoversEverything(t *testing.T) {
 				c.want("+released", "ABORT", orders[2], "why")
 				c.want("+OK", "BAN", "user", "bad", "0", "spam")
 				if snapshots {
-					servicetest.Eventually(t, 10*time.Second, "a snapshot", func() bool {
+					servicetest.Eventually(t, 30*time.Second, "a snapshot", func() bool {
 						kept, _ := filepath.Glob(filepath.Join(cfg.DataDir, "snapshots", "*-*-*"))
 						return len(kept) > 0 && !strings.HasSuffix(kept[0], ".tmp")
 					})
@@ -156,7 +156,7 @@ func TestHoldsExpireInServedTime(t *testing.T) {
 	order := c.reserve("1", "u1", 1, "")
 	c.want(`["sold_out" :1]`, "RESERVE", "1", "u2", "1", "")
 	began := clock.elapsed()
-	servicetest.Eventually(t, 20*time.Second, "the hold expires", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the hold expires", func() bool {
 		clock.pass(500 * time.Millisecond)
 		return field(c.do("ORDER", order), "state") == "expired"
 	})
@@ -178,7 +178,7 @@ func TestStagedReleaseComesByItself(t *testing.T) {
 	c.reserve("1", "u1", 1, "")
 	c.want(`["not_open" :`+strconv.FormatInt(at, 10)+`]`, "RESERVE", "1", "u2", "1", "")
 	clock.pass(11 * time.Second)
-	servicetest.Eventually(t, 10*time.Second, "the release", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the release", func() bool {
 		return field(c.do("SALE.INFO", "1"), "available") == "1"
 	})
 	c.reserve("1", "u2", 1, "")

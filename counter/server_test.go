@@ -47,7 +47,7 @@ func TestLogFailureEndsTheServer(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.Run(context.Background()) }()
-	servicetest.Eventually(t, 10*time.Second, "the counter leads", func() bool { return s.Ready() == nil })
+	servicetest.Eventually(t, 30*time.Second, "the counter leads", func() bool { return s.Ready() == nil })
 	c := dial(t, s.Addr())
 	c.open("1", 10, 0)
 	disk.full.Store(true)

@@ -36,6 +36,7 @@ func startShards(t *testing.T, count int, edits ...func(*counter.Config)) *shard
 		cfg.Listen = servicetest.FreePort(t)
 		cfg.Shard = counter.ShardConfig{Name: fmt.Sprintf("s%d", i+1), Number: i + 1}
 		cfg.ClientPassword, cfg.OperatorPassword = "client-password", "operator-password"
+		cfg.Borrow.PeerTimeout, cfg.Borrow.Wait = 10*time.Second, 20*time.Second // a stall is no silence
 		for _, edit := range edits {
 			edit(&cfg)
 		}
@@ -52,6 +53,7 @@ func startShards(t *testing.T, count int, edits ...func(*counter.Config)) *shard
 	for i := range s.configs {
 		s.start(i)
 	}
+	cc.Timeout = 4 * s.configs[0].Borrow.PeerTimeout
 	c, err := client.Open(cc)
 	if err != nil {
 		t.Fatal(err)
@@ -91,11 +93,18 @@ func (s *shards) must(err error) {
 // open opens and resumes a sale over all shards.
 func (s *shards) open(id string, stock, limit int64, releases ...sale.Release) {
 	s.t.Helper()
-	s.must(s.OpenSale(s.t.Context(), sale.Terms{
+	s.must(s.tryOpen(id, stock, limit, releases...))
+}
+
+func (s *shards) tryOpen(id string, stock, limit int64, releases ...sale.Release) error {
+	err := s.OpenSale(s.t.Context(), sale.Terms{
 		ID: id, Revision: 1, Stock: stock, Limit: limit, OpensAt: 1_767_225_600_000, Releases: releases, HoldForMillis: 30_000, RetainForMillis: 86_400_000,
 		Shards: s.names(), Ring: sale.Ring{Partitions: 271, Replicas: 100, Load: 1.05},
-	}))
-	s.must(s.ResumeSale(s.t.Context(), id, 2))
+	})
+	if err != nil {
+		return err
+	}
+	return s.ResumeSale(s.t.Context(), id, 2)
 }
 
 // users gives count users of the shard at a place.
@@ -149,7 +158,7 @@ func TestABuyerOnAnEmptyShardGetsTheLastUnitOfAnother(t *testing.T) {
 			t.Errorf("shard %d counts %q decisions that all is sold, want %q", at+1, got, want)
 		}
 	}
-	servicetest.Eventually(t, 5*time.Second, "two readings agree that all is sold", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "two readings agree that all is sold", func() bool {
 		info, err := s.SaleInfo(t.Context(), "1")
 		return err == nil && info.Phase(info.Now) == sale.SoldOut && info.Held == 1
 	})
@@ -237,7 +246,7 @@ func TestACrowdOverShards(t *testing.T) {
 	if a := s.holds("1"); a.Total.Held != stock || a.Total.Available != 0 {
 		t.Errorf("%+v", a.Total)
 	}
-	servicetest.Eventually(t, 10*time.Second, "every gift is known to have arrived, so that the sale can be forgotten", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "every gift is known to have arrived, so that the sale can be forgotten", func() bool {
 		a := s.holds("1")
 		return a.InTransit == 0
 	})
@@ -245,8 +254,8 @@ func TestACrowdOverShards(t *testing.T) {
 
 // TestASilentShard: while a shard is away, its units are not sold and nobody is told that they are.
 func TestASilentShard(t *testing.T) {
-	s := startShards(t, 2)
-	s.open("1", 4, 0) // two each
+	s := startShards(t, 2, func(c *counter.Config) { c.Borrow.PeerTimeout, c.Borrow.Wait = time.Second, 1500*time.Millisecond })
+	servicetest.Eventually(t, 30*time.Second, "the sale is open", func() bool { return s.tryOpen("1", 4, 0) == nil }) // two each
 	users := s.users(1, 4)
 	away := s.users(0, 1)[0]
 	s.stop(0)
@@ -279,8 +288,8 @@ func TestASilentShard(t *testing.T) {
 	}
 	s.start(0)
 	s.must(s.PauseSale(t.Context(), "1", 3))
-	s.must(s.ResumeSale(t.Context(), "1", 4))
-	servicetest.Eventually(t, 15*time.Second, "the rest is sold", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the sale goes on", func() bool { return s.ResumeSale(t.Context(), "1", 4) == nil })
+	servicetest.Eventually(t, 30*time.Second, "the rest is sold", func() bool {
 		r, err := s.Reserve(t.Context(), "1", users[2], 2, "")
 		return err == nil && r.Code == client.CodeReserved
 	})
@@ -319,7 +328,7 @@ func TestDebtIsPaidByAllShards(t *testing.T) {
 			t.Errorf("abort: %s, %v", word, err)
 		}
 	}
-	servicetest.Eventually(t, 10*time.Second, "what returns pays", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "what returns pays", func() bool {
 		a := s.holds("1")
 		return a.Total.Debt == 0 && a.Total.Held == 2 && a.Total.Available == 0
 	})
@@ -344,7 +353,7 @@ func TestWaitingBuyersAreBoundedAndAnsweredAtTheEnd(t *testing.T) {
 	users := s.users(1, 2)
 	first, second := s.buyer(1), s.buyer(1)
 	first.send(request("RESERVE", "1", users[0], "1", ""))
-	servicetest.Eventually(t, 5*time.Second, "the first waits", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the first waits", func() bool {
 		return s.metric(1, "headgate_counter_borrow_waiting") == "1"
 	})
 	second.send(request("RESERVE", "1", users[1], "1", ""))

@@ -45,6 +45,9 @@ func testConfig() Config {
 	c.TicketKeys = []auth.SymmetricKey{{ID: "k1", Secret: "ticket-secret-0123456789"}}
 	c.HopKeys = []auth.SymmetricKey{{ID: "h1", Secret: hopSecret}}
 	c.Upstreams[0].Health.Path = "" // what the shop is sent is counted
+	// What takes its time on a machine that stalls has it, unless a test says otherwise.
+	c.Upstreams[0].Timeout, c.Upstreams[0].ConnectTimeout, c.Upstreams[0].MaxWait = 20*time.Second, 20*time.Second, 20*time.Second
+	c.Counter.Timeout, c.Service.DrainFor = 10*time.Second, time.Minute
 	c.PollInterval = 10 * time.Millisecond
 	c.StateMaxAge = 3 * time.Second
 	c.Limits.MaxTrackedUsers = 100_000
@@ -158,7 +161,7 @@ func (e *edge) open(log *slog.Logger) {
 			t.Errorf("stopping: %v", err)
 		}
 	})
-	servicetest.Eventually(t, 10*time.Second, "sale state is known", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "sale state is known", func() bool {
 		_, known := server.sales.Age(0)
 		return known
 	})
@@ -170,9 +173,20 @@ func (e *edge) fresh() {
 	lists := func() (n int) { e.counter.change(func() { n = e.counter.lists }); return n }
 	before := lists()
 	// The first may have begun before, and the second may not be applied yet when it is counted.
-	servicetest.Eventually(e.t, 10*time.Second, "sale state is fetched", func() bool { return lists() >= before+3 })
+	servicetest.Eventually(e.t, 30*time.Second, "sale state is fetched", func() bool { return lists() >= before+3 })
 	rules := func() (n int64) { e.counter.change(func() { n = int64(len(e.counter.rules)) }); return n }
-	servicetest.Eventually(e.t, 10*time.Second, "rules are fetched", func() bool { return e.server.rules.Index() == rules() })
+	servicetest.Eventually(e.t, 30*time.Second, "rules are fetched", func() bool { return e.server.rules.Index() == rules() })
+}
+
+// reload changes the config of the running edge.
+func (e *edge) reload(change func(*Config)) {
+	e.t.Helper()
+	next := e.cfg
+	change(&next)
+	if err := e.server.Reload(next); err != nil {
+		e.t.Fatal(err)
+	}
+	e.cfg = next
 }
 
 func (e *edge) token(user string, roles ...string) string {
@@ -299,7 +313,7 @@ func (e *edge) raw(text string) string {
 		e.t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		e.t.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, text); err != nil {

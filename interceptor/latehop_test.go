@@ -69,7 +69,7 @@ func TestEdgesWithOtherUserKeysAreNoPeers(t *testing.T) {
 		c.UserHashSecret = config.Secret(fmt.Sprintf("user-hash-secret-%d", n))
 	})
 	for i, other := range []string{"edge-2 is away", "edge-1 is away"} {
-		servicetest.Eventually(t, 10*time.Second, "the difference shows", func() bool {
+		servicetest.Eventually(t, 30*time.Second, "the difference shows", func() bool {
 			report := fmt.Sprint(edges[i].rt.Health.Check(t.Context()))
 			return strings.Contains(report, other) && strings.Contains(report, "user_hash_secret")
 		})

@@ -21,7 +21,7 @@ func (e *edge) dial() net.Conn {
 		e.t.Fatal(err)
 	}
 	e.t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		e.t.Fatal(err)
 	}
 	return conn
@@ -59,7 +59,7 @@ func TestConnectionsBeyondTheBound(t *testing.T) {
 		t.Errorf("an old connection: %d", status)
 	}
 	_ = taken[0].Close()
-	servicetest.Eventually(t, 10*time.Second, "there is room again", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "there is room again", func() bool {
 		conn := e.dial()
 		defer conn.Close()
 		status, _ := exchangeOn(t, conn, get)

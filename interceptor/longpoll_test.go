@@ -34,7 +34,7 @@ func TestOneUserCannotTakeAllLongPolls(t *testing.T) {
 			}
 		})
 	}
-	servicetest.Eventually(t, 10*time.Second, "all polls wait", func() bool { return e.shop.seen() == maxUserPolls })
+	servicetest.Eventually(t, 30*time.Second, "all polls wait", func() bool { return e.shop.seen() == maxUserPolls })
 	for range maxUserPolls {
 		e.refused(poll("a1"), 429, "rate_limited")
 	}
@@ -45,7 +45,7 @@ func TestOneUserCannotTakeAllLongPolls(t *testing.T) {
 			}
 		})
 	}
-	servicetest.Eventually(t, 10*time.Second, "others are served", func() bool { return e.shop.seen() == 2*maxUserPolls })
+	servicetest.Eventually(t, 30*time.Second, "others are served", func() bool { return e.shop.seen() == 2*maxUserPolls })
 	close(release)
 	polls.Wait()
 	if a := poll("a1"); a.status != 200 {

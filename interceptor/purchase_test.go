@@ -402,6 +402,6 @@ func TestHangingUpDoesNotCutThePurchase(t *testing.T) {
 		t.Fatal("the request was not cut")
 	}
 	close(goOn)
-	servicetest.Eventually(t, 10*time.Second, "the order is confirmed", func() bool { return e.counter.confirmed() == 1 })
+	servicetest.Eventually(t, 30*time.Second, "the order is confirmed", func() bool { return e.counter.confirmed() == 1 })
 	impatient.CloseIdleConnections()
 }

@@ -3,7 +3,6 @@ package interceptor
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -32,18 +31,13 @@ func newEdgesUnchecked(t *testing.T, n int, change func(*Config)) []*edge {
 	t.Cleanup(shop.Close)
 	var list []peers.Peer
 	for i := range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, peers.Peer{Name: fmt.Sprintf("edge-%d", i+1), Address: l.Addr().String()})
-		_ = l.Close()
+		list = append(list, peers.Peer{Name: fmt.Sprintf("edge-%d", i+1), Address: servicetest.FreePort(t)})
 	}
 	edges := make([]*edge, n)
 	for i := range edges {
 		e := &edge{t: t, cfg: testConfig(), clock: clock, counter: counter, shop: shop}
 		e.cfg.Self, e.cfg.Peers, e.cfg.Listen = list[i].Name, list, list[i].Address
-		e.cfg.Sharding.PingInterval = 50 * time.Millisecond
+		e.cfg.Sharding.PingInterval, e.cfg.Sharding.ConnectTimeout = 250*time.Millisecond, 10*time.Second
 		e.cfg.Upstreams[0].Addresses = []string{strings.TrimPrefix(shop.URL, "http://")}
 		if change != nil {
 			change(&e.cfg)
@@ -56,7 +50,7 @@ func newEdgesUnchecked(t *testing.T, n int, change func(*Config)) []*edge {
 
 func agree(t *testing.T, edges ...*edge) {
 	t.Helper()
-	servicetest.Eventually(t, 10*time.Second, "the edges agree", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the edges agree", func() bool {
 		for _, e := range edges {
 			r := e.server.peers.Report()
 			if live, _ := e.server.peers.Live(); !r.Agreed || r.Pending > 0 || r.Careful > 0 || live != len(edges) {
@@ -219,7 +213,7 @@ func TestABuyerWithAnOrderIsNotToldSoldOut(t *testing.T) {
 		owner, other = other, owner
 	}
 	owner.server.stopPeers() // as a crash does: without handing anything over
-	servicetest.Eventually(t, 10*time.Second, "the survivor serves the user", func() bool { return other.buy(user).status != 503 })
+	servicetest.Eventually(t, 30*time.Second, "the survivor serves the user", func() bool { return other.buy(user).status != 503 })
 	press("after a crash", other)
 }
 
@@ -305,7 +299,7 @@ func TestDrainOnCommand(t *testing.T) {
 func TestDifferentConfigsShow(t *testing.T) {
 	n := 0
 	edges := newEdgesUnchecked(t, 2, func(c *Config) { n++; c.LogRefusalsPerSecond = n })
-	servicetest.Eventually(t, 10*time.Second, "the difference shows", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the difference shows", func() bool {
 		return strings.Contains(fmt.Sprint(edges[0].rt.Health.Check(t.Context())), "edge-2 has another configuration")
 	})
 	if edges[0].server.peers.Report().Agreed {
@@ -319,7 +313,7 @@ func TestTheRingGoesOnWithoutAnEdge(t *testing.T) {
 	one, two := edges[0], edges[1]
 	token := "Bearer " + one.token(userOf(t, two))
 	two.server.stopPeers()
-	servicetest.Eventually(t, 10*time.Second, "the user is served", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the user is served", func() bool {
 		a := one.send("GET", "/api/orders", "", "Authorization", token)
 		if a.status != 200 && (a.status != 503 || a.body.Code != "unavailable" || a.header.Get("Retry-After") == "") {
 			t.Errorf("%d %s", a.status, a.text)

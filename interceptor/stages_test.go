@@ -220,9 +220,6 @@ func TestUpstreamFailures(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
 		c.Upstreams[0].MaxResponseBytes = 2048
 		c.Upstreams[0].Breaker.Off = true
-		for i := range c.Routes {
-			c.Routes[i].Timeout = 200 * time.Millisecond
-		}
 	})
 	token := "Bearer " + e.token("a1")
 	e.shop.handle(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
@@ -242,8 +239,18 @@ func TestUpstreamFailures(t *testing.T) {
 	e.shop.handle(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 4096)) })
 	e.refused(e.send("GET", "/", ""), 503, "unavailable")
 	e.shop.handle(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	patience := func(timeout time.Duration) func(c *Config) {
+		return func(c *Config) {
+			c.Routes = DefaultRoutes()
+			for i := range c.Routes {
+				c.Routes[i].Timeout = timeout
+			}
+		}
+	}
+	e.reload(patience(time.Second))
 	e.refused(e.send("GET", "/", ""), 503, "unavailable")
 	e.refused(e.send("POST", "/api/orders/7/pay", "", "Authorization", token), 503, "unknown_outcome")
+	e.reload(patience(20 * time.Second))
 	e.shop.handle(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	before := e.shop.seen()
 	e.refused(e.send("POST", "/api/orders/7/pay", "", "Authorization", token), 503, "unknown_outcome")
@@ -274,7 +281,7 @@ func TestLongPollsDoNotStarveOthers(t *testing.T) {
 		a, _ := e.trySend("GET", "/api/orders/7?wait=10s", "", "Authorization", token)
 		first <- a
 	}()
-	servicetest.Eventually(t, 10*time.Second, "the poll waits", func() bool { return e.shop.seen() == 1 })
+	servicetest.Eventually(t, 30*time.Second, "the poll waits", func() bool { return e.shop.seen() == 1 })
 	e.refused(e.send("GET", "/api/orders/8?wait=10s", "", "Authorization", token), 503, "overloaded")
 	e.accepted(e.buy("a1"))
 	close(release)
@@ -340,7 +347,7 @@ func TestDrainLetsWorkFinish(t *testing.T) {
 	<-reached
 	stopped := make(chan error, 1)
 	go func() { stopped <- e.stop() }()
-	servicetest.Eventually(t, 10*time.Second, "health is red", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "health is red", func() bool {
 		report := e.rt.Health.Check(t.Context())
 		return !report.Ready()
 	})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -126,7 +127,8 @@ func TestAProbeMayWaitInAQueue(t *testing.T) {
 func TestBackpressureInShadowRefusesNobodyBehindAQueue(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
 		c.Stages = map[string]Stage{stageBackpressure: {Mode: ModeShadow}}
-		c.Routes[0].Queue = &QueueRule{Rate: 2, Length: 10, MaxWait: 5 * time.Second}
+		c.Service.DrainFor = time.Minute
+		c.Routes[0].Queue = &QueueRule{Rate: 0.05, Length: 10, MaxWait: 30 * time.Second}
 	})
 	fills, answers := make(chan struct{}), make(chan answer, 2)
 	e.shop.handle(func(w http.ResponseWriter, r *http.Request) {
@@ -134,12 +136,16 @@ func TestBackpressureInShadowRefusesNobodyBehindAQueue(t *testing.T) {
 		full("overloaded", "3")(w, r)
 	})
 	go func() { answers <- e.buy("a1") }()
-	servicetest.Eventually(t, 5*time.Second, "the first is at the shop", func() bool { return e.shop.seen() == 1 })
+	servicetest.Eventually(t, 30*time.Second, "the first is at the shop", func() bool { return e.shop.seen() == 1 })
 	go func() { answers <- e.buy("a2") }()
-	servicetest.Eventually(t, 5*time.Second, "the second waits", func() bool { return e.server.limiters.waiting() == 1 })
+	servicetest.Eventually(t, 30*time.Second, "the second waits", func() bool { return e.server.limiters.waiting() == 1 })
 	e.shop.handle(take)
 	close(fills) // while the second waits, the shop says that it is full
 	e.refused(<-answers, 503, "overloaded")
+	e.reload(func(c *Config) {
+		c.Routes = slices.Clone(c.Routes)
+		c.Routes[0].Queue = &QueueRule{Rate: 1000, Length: 10, MaxWait: 30 * time.Second}
+	})
 	e.accepted(<-answers)
 }
 
@@ -162,7 +168,7 @@ func TestAProbeThatIsNotSentMakesRoom(t *testing.T) {
 
 func TestAnOpenBreakerReservesNothing(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
-		c.Upstreams[0].Breaker = proxy.Breaker{Requests: 4, Pause: 200 * time.Millisecond, Probes: 1}
+		c.Upstreams[0].Breaker = proxy.Breaker{Requests: 4, Pause: 3 * time.Second, Probes: 1}
 	})
 	e.shop.handle(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	for _, user := range []string{"a1", "a2", "a3", "a4"} {
@@ -178,7 +184,7 @@ func TestAnOpenBreakerReservesNothing(t *testing.T) {
 	}
 	e.shop.handle(take)
 	n := 0
-	servicetest.Eventually(t, 10*time.Second, "it closes again", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "it closes again", func() bool {
 		n++
 		return e.buy(fmt.Sprint("c", n)).status == 202
 	})
@@ -209,7 +215,7 @@ func TestHealthTellsThatTheShopIsFull(t *testing.T) {
 		h(w, r)
 	})
 	say(full("overloaded", "1"))
-	servicetest.Eventually(t, 10*time.Second, "the edge hears of it", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the edge hears of it", func() bool {
 		return strings.Contains(e.metrics(), "upstream_serves{") && strings.Contains(e.metrics(), "} 0\n") && e.server.upstreams.Check(t.Context()) != nil
 	})
 	e.refused(e.buy("a1"), 503, "overloaded")
@@ -218,14 +224,12 @@ func TestHealthTellsThatTheShopIsFull(t *testing.T) {
 		t.Errorf("%d orders were sent", orders)
 	}
 	say(take)
-	servicetest.Eventually(t, 10*time.Second, "it is tried again", func() bool { return e.buy("a2").status == 202 })
+	servicetest.Eventually(t, 30*time.Second, "it is tried again", func() bool { return e.buy("a2").status == 202 })
 }
 
 func TestOrdersGoToAnotherAddress(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
-		gone := newTestServer(t, http.NotFoundHandler())
-		gone.Close()
-		c.Upstreams[0].Addresses = append(c.Upstreams[0].Addresses, strings.TrimPrefix(gone.URL, "http://"))
+		c.Upstreams[0].Addresses = append(c.Upstreams[0].Addresses, servicetest.FreePort(t))
 	})
 	for _, user := range []string{"a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8"} {
 		e.accepted(e.buy(user))

@@ -8,10 +8,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"headgate.example/lib/service/servicetest"
 )
 
 // BinEnv names the folder of the programs. `make test` sets it to the programs that it just built.
-const BinEnv = "HEADGATE_TEST_BIN"
+const BinEnv = servicetest.BinEnv
 
 // Names lists the programs.
 var names = []string{"interceptor", "counter", "backend", "consumer", "headgate", "cluster"}

@@ -270,9 +270,9 @@ func TestRunHealsByItself(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); p.pusher.Run(ctx, 5*time.Millisecond) }()
-	servicetest.Eventually(t, 5*time.Second, "a failed round", func() bool { return p.pusher.Stats.Failed.Load() > 1 })
+	servicetest.Eventually(t, 30*time.Second, "a failed round", func() bool { return p.pusher.Stats.Failed.Load() > 1 })
 	p.counter.Fail(nil)
-	servicetest.Eventually(t, 5*time.Second, "agreement", func() bool { return p.sale("1").Acknowledged == 2 })
+	servicetest.Eventually(t, 30*time.Second, "agreement", func() bool { return p.sale("1").Acknowledged == 2 })
 	cancel()
 	<-done
 }

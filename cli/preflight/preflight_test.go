@@ -1,7 +1,6 @@
 package preflight
 
 import (
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"headgate.example/cli"
 	"headgate.example/counter/client"
 	"headgate.example/lib/service"
+	"headgate.example/lib/service/servicetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -106,14 +106,7 @@ func TestNothingAnswers(t *testing.T) {
 	cfg := cli.DefaultConfig()
 	folder := t.TempDir()
 	cfg.Backend.Database.Path, cfg.Backend.Queue.Path = filepath.Join(folder, "ledger.db"), filepath.Join(folder, "queue.db")
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	nobody := servicetest.FreePort(t)
 	foreign := httptest.NewServer(http.NotFoundHandler())
 	defer foreign.Close()
 	cfg.Backend.Counter.Shards[0].Addresses = []string{nobody}

@@ -44,10 +44,7 @@ type process struct {
 
 func build(t *testing.T) *process {
 	t.Helper()
-	p := &process{t: t, binary: filepath.Join(t.TempDir(), "counter"), addr: servicetest.FreePort(t)}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", p.binary, "headgate.example/counter/cmd/counter").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v: %s", err, out)
-	}
+	p := &process{t: t, binary: servicetest.Program(t, "counter", "headgate.example/counter/cmd/counter"), addr: servicetest.FreePort(t)}
 	t.Cleanup(p.kill)
 	return p
 }

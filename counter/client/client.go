@@ -25,6 +25,7 @@ type Client struct {
 	cfg      Config
 	base     context.Context
 	cancel   context.CancelFunc
+	dial     dialFunc
 	shards   []*shard
 	byName   map[string]*shard
 	byNumber map[int]*shard
@@ -40,14 +41,14 @@ func Open(cfg Config, opts ...Option) (*Client, error) {
 	if err := config.Check(&cfg); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, byName: make(map[string]*shard), byNumber: make(map[int]*shard)}
+	c := &Client{cfg: cfg, dial: dialTCP, byName: make(map[string]*shard), byNumber: make(map[int]*shard)}
 	c.away.now = time.Now
 	c.base, c.cancel = context.WithCancel(context.Background())
 	for _, o := range opts {
 		o(c)
 	}
 	for _, each := range cfg.Shards {
-		s := newShard(c.base, &c.cfg, each)
+		s := newShard(c.base, &c.cfg, c.dial, each)
 		c.shards = append(c.shards, s)
 		c.byName[each.Name], c.byNumber[each.Number] = s, s
 	}

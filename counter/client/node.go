@@ -23,6 +23,7 @@ type node struct {
 	password config.Secret
 	cfg      *Config
 	base     context.Context // ends with the Client
+	dialTCP  dialFunc
 
 	mu     sync.Mutex
 	closed bool
@@ -98,6 +99,13 @@ func (n *node) open() (rueidis.Client, error) {
 	return conn, nil // it dials again when used, even if the first try failed
 }
 
+// dialFunc connects to a counter.
+type dialFunc func(ctx context.Context, dialer *net.Dialer, address string) (net.Conn, error)
+
+func dialTCP(ctx context.Context, dialer *net.Dialer, address string) (net.Conn, error) {
+	return dialer.DialContext(ctx, "tcp", address)
+}
+
 // dialError is a connection that was not made: nothing was sent.
 type dialError struct{ err error }
 
@@ -106,7 +114,7 @@ func (e *dialError) Unwrap() error { return e.err }
 
 // dial ignores the context of the caller for whom rueidis happens to dial: others wait for it as well.
 func (n *node) dial(_ context.Context, address string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
-	conn, err := dialer.DialContext(n.base, "tcp", address)
+	conn, err := n.dialTCP(n.base, dialer, address)
 	if err != nil {
 		return nil, &dialError{err}
 	}

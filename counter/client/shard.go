@@ -37,6 +37,7 @@ type shard struct {
 	Shard
 	cfg  *Config
 	base context.Context
+	dial dialFunc
 
 	mu     sync.Mutex
 	leader string // the address that is asked first
@@ -48,8 +49,8 @@ type nodeKey struct {
 	role    role
 }
 
-func newShard(base context.Context, cfg *Config, s Shard) *shard {
-	return &shard{Shard: s, cfg: cfg, base: base, leader: s.Addresses[0], nodes: make(map[nodeKey]*node)}
+func newShard(base context.Context, cfg *Config, dial dialFunc, s Shard) *shard {
+	return &shard{Shard: s, cfg: cfg, base: base, dial: dial, leader: s.Addresses[0], nodes: make(map[nodeKey]*node)}
 }
 
 func (s *shard) password(r role) config.Secret {
@@ -80,7 +81,7 @@ func (s *shard) lockedNode(address string, r role) *node {
 	key := nodeKey{address, r}
 	n := s.nodes[key]
 	if n == nil {
-		n = &node{address: address, password: s.password(r), cfg: s.cfg, base: s.base}
+		n = &node{address: address, password: s.password(r), cfg: s.cfg, base: s.base, dialTCP: s.dial}
 		s.nodes[key] = n
 	}
 	return n
@@ -184,6 +185,9 @@ func (s *shard) attempt(ctx context.Context, n *node, command []string) (rueidis
 	conn, err := n.connect(ctx)
 	if err != nil {
 		return rueidis.RedisMessage{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return rueidis.RedisMessage{}, &dialError{err} // the connections came too late: nothing is sent
 	}
 	if len(s.Addresses) > 1 {
 		var cancel context.CancelFunc

@@ -31,12 +31,12 @@ func fakeInfo(revision, available, taken, given, supply int64) string {
 	return b.String()
 }
 
-func twoShards(t *testing.T, first, second func([]string) string) (*client.Client, *fake, *fake) {
-	a, b := newFake(t, first), newFake(t, second)
+func twoShards(t *testing.T, n *fakes, first, second func([]string) string) (*client.Client, *fake, *fake) {
+	a, b := n.add(t, first), n.add(t, second)
 	cfg := clientConfig(a.addr())
 	cfg.Timeout = 400 * time.Millisecond
 	cfg.Shards = append(cfg.Shards, client.Shard{Name: "s2", Number: 1, Addresses: []string{b.addr()}})
-	return open(t, cfg), a, b
+	return n.open(t, cfg), a, b
 }
 
 // byCommand answers by the command's name.
@@ -50,56 +50,65 @@ func byCommand(replies map[string]string) func([]string) string {
 }
 
 func TestPartialAnswers(t *testing.T) {
-	c, _, _ := twoShards(t, byCommand(map[string]string{"SALE.INFO": fakeInfo(4, 0, 0, 0, 1), "SALE.LIST": "*1\r\n" + fakeInfo(4, 0, 0, 0, 1)}), always(silence))
-	info, err := c.SaleInfo(t.Context(), "1")
-	if err != nil || len(info.Silent) != 1 || info.Silent[0] != "s2" || info.Held != 5 || info.Revision != 4 || info.Phase(2) != sale.Open {
-		t.Errorf("info: %+v, %v", info, err)
-	}
-	list, err := c.SaleList(t.Context())
-	if err != nil || len(list) != 1 || list[0].Complete() || list[0].Phase(2) != sale.Open {
-		t.Errorf("list: %+v, %v", list, err)
-	}
+	inBubble(t, func(t *testing.T, n *fakes) {
+		c, _, _ := twoShards(t, n, byCommand(map[string]string{"SALE.INFO": fakeInfo(4, 0, 0, 0, 1), "SALE.LIST": "*1\r\n" + fakeInfo(4, 0, 0, 0, 1)}), always(silence))
+		info, err := c.SaleInfo(t.Context(), "1")
+		if err != nil || len(info.Silent) != 1 || info.Silent[0] != "s2" || info.Held != 5 || info.Revision != 4 || info.Phase(2) != sale.Open {
+			t.Errorf("info: %+v, %v", info, err)
+		}
+		list, err := c.SaleList(t.Context())
+		if err != nil || len(list) != 1 || list[0].Complete() || list[0].Phase(2) != sale.Open {
+			t.Errorf("list: %+v, %v", list, err)
+		}
+	})
 }
 
 func TestSoldOutTakesTwoReadings(t *testing.T) {
-	supply := atomic.Int64{}
-	answer := func([]string) string { return fakeInfo(2, 0, 0, 0, supply.Load()) }
-	c, _, _ := twoShards(t, answer, answer)
-	phase := func() sale.Phase {
-		info, err := c.SaleInfo(t.Context(), "1")
-		if err != nil {
-			t.Fatal(err)
+	inBubble(t, func(t *testing.T, n *fakes) {
+		supply := atomic.Int64{}
+		answer := func([]string) string { return fakeInfo(2, 0, 0, 0, supply.Load()) }
+		c, _, _ := twoShards(t, n, answer, answer)
+		phase := func() sale.Phase {
+			time.Sleep(time.Millisecond) // of the bubble's clock: no reading begins when another ends
+			info, err := c.SaleInfo(t.Context(), "1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return info.Phase(2)
 		}
-		return info.Phase(2)
-	}
-	if p := phase(); p != sale.Open {
-		t.Errorf("one reading: %s", p)
-	}
-	if p := phase(); p != sale.SoldOut {
-		t.Errorf("two readings: %s", p)
-	}
-	supply.Add(1)
-	if p := phase(); p != sale.Open {
-		t.Errorf("something was added meanwhile: %s", p)
-	}
+		if p := phase(); p != sale.Open {
+			t.Errorf("one reading: %s", p)
+		}
+		if p := phase(); p != sale.SoldOut {
+			t.Errorf("two readings: %s", p)
+		}
+		supply.Add(1)
+		if p := phase(); p != sale.Open {
+			t.Errorf("something was added meanwhile: %s", p)
+		}
+	})
 }
 
 func TestUnitsOnTheirWayAreNotSold(t *testing.T) {
-	c, _, _ := twoShards(t, always(fakeInfo(2, 0, 0, 1, 1)), always(fakeInfo(2, 0, 0, 0, 1)))
-	for range 3 {
-		info, err := c.SaleInfo(t.Context(), "1")
-		if err != nil || info.InTransfer() != 1 || info.Phase(2) != sale.Open {
-			t.Fatalf("%+v, %v", info, err)
+	inBubble(t, func(t *testing.T, n *fakes) {
+		c, _, _ := twoShards(t, n, always(fakeInfo(2, 0, 0, 1, 1)), always(fakeInfo(2, 0, 0, 0, 1)))
+		for range 3 {
+			info, err := c.SaleInfo(t.Context(), "1")
+			if err != nil || info.InTransfer() != 1 || info.Phase(2) != sale.Open {
+				t.Fatalf("%+v, %v", info, err)
+			}
 		}
-	}
+	})
 }
 
 func TestAShardThatDoesNotKnowTheSaleIsAtRevisionZero(t *testing.T) {
-	c, _, _ := twoShards(t, always(fakeInfo(2, 5, 0, 0, 1)), always("$-1\r\n"))
-	info, err := c.SaleInfo(t.Context(), "1")
-	if err != nil || info.Revision != 0 || !info.Paused || !info.Complete() || len(info.Parts) != 1 {
-		t.Errorf("%+v, %v", info, err)
-	}
+	inBubble(t, func(t *testing.T, n *fakes) {
+		c, _, _ := twoShards(t, n, always(fakeInfo(2, 5, 0, 0, 1)), always("$-1\r\n"))
+		info, err := c.SaleInfo(t.Context(), "1")
+		if err != nil || info.Revision != 0 || !info.Paused || !info.Complete() || len(info.Parts) != 1 {
+			t.Errorf("%+v, %v", info, err)
+		}
+	})
 }
 
 func TestChangesGoToAllShards(t *testing.T) {
@@ -117,41 +126,45 @@ func TestChangesGoToAllShards(t *testing.T) {
 		{"one is silent", silence, func(err error) bool { return errors.Is(err, client.ErrUnknown) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			info := fakeInfo(2, 5, 0, 0, 1)
-			cl, first, second := twoShards(t, byCommand(map[string]string{"SALE.INFO": info, "SALE.PAUSE": "+OK\r\n"}),
-				byCommand(map[string]string{"SALE.INFO": info, "SALE.PAUSE": c.second}))
-			if err := cl.PauseSale(t.Context(), "1", 3); !c.check(err) {
-				t.Errorf("got %v", err)
-			}
-			if first.count() == 0 || second.count() == 0 {
-				t.Error("a shard was not told")
-			}
+			inBubble(t, func(t *testing.T, n *fakes) {
+				info := fakeInfo(2, 5, 0, 0, 1)
+				cl, first, second := twoShards(t, n, byCommand(map[string]string{"SALE.INFO": info, "SALE.PAUSE": "+OK\r\n"}),
+					byCommand(map[string]string{"SALE.INFO": info, "SALE.PAUSE": c.second}))
+				if err := cl.PauseSale(t.Context(), "1", 3); !c.check(err) {
+					t.Errorf("got %v", err)
+				}
+				if first.count() == 0 || second.count() == 0 {
+					t.Error("a shard was not told")
+				}
+			})
 		})
 	}
 }
 
 // TestWrongShardIsFollowed: the sale has been opened anew on other shards than the client remembers.
 func TestWrongShardIsFollowed(t *testing.T) {
-	var moved atomic.Bool
-	answer := func(at string) func([]string) string {
-		return func(args []string) string {
-			info := fakeInfo(2, 5, 0, 0, 1)
-			switch {
-			case args[0] == "SALE.INFO" && moved.Load():
-				return strings.Replace(info, "$5\r\ns1,s2\r\n", "$2\r\ns2\r\n", 1)
-			case args[0] == "SALE.INFO":
-				return info
-			case at == "s1":
-				moved.Store(true)
-				return "-WRONGSHARD s2\r\n"
+	inBubble(t, func(t *testing.T, n *fakes) {
+		var moved atomic.Bool
+		answer := func(at string) func([]string) string {
+			return func(args []string) string {
+				info := fakeInfo(2, 5, 0, 0, 1)
+				switch {
+				case args[0] == "SALE.INFO" && moved.Load():
+					return strings.Replace(info, "$5\r\ns1,s2\r\n", "$2\r\ns2\r\n", 1)
+				case args[0] == "SALE.INFO":
+					return info
+				case at == "s1":
+					moved.Store(true)
+					return "-WRONGSHARD s2\r\n"
+				}
+				return reserved
 			}
-			return reserved
 		}
-	}
-	c, _, _ := twoShards(t, answer("s1"), answer("s2"))
-	if r, err := c.Reserve(t.Context(), "1", ownedBy(t, "s1"), 1, ""); err != nil || r.Order != 4097 || !moved.Load() {
-		t.Errorf("%+v, %v", r, err)
-	}
+		c, _, _ := twoShards(t, n, answer("s1"), answer("s2"))
+		if r, err := c.Reserve(t.Context(), "1", ownedBy(t, "s1"), 1, ""); err != nil || r.Order != 4097 || !moved.Load() {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
 }
 
 func ownedBy(t *testing.T, shard string) string {
@@ -169,64 +182,70 @@ func ownedBy(t *testing.T, shard string) string {
 
 // TestPeersAwayIsNotRepeated: an empty shard has waited for its peers already.
 func TestPeersAwayIsNotRepeated(t *testing.T) {
-	answer := byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 0, 0, 0, 1), "RESERVE": "-TRYAGAIN peers: shard s1 does not answer\r\n"})
-	c, _, second := twoShards(t, answer, answer)
-	user := ownedBy(t, "s2")
-	if _, err := c.Reserve(t.Context(), "1", user, 1, ""); !errors.Is(err, client.ErrUnavailable) {
-		t.Errorf("%v", err)
-	}
-	asked := second.count()
-	var away *client.AwayError
-	if _, err := c.Reserve(t.Context(), "1", user, 1, ""); !errors.As(err, &away) || away.Shard != "s2" {
-		t.Errorf("%v", err)
-	}
-	if second.count() != asked || asked > 2 {
-		t.Errorf("the shard was asked %d times, then %d", asked, second.count())
-	}
+	inBubble(t, func(t *testing.T, n *fakes) {
+		answer := byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 0, 0, 0, 1), "RESERVE": "-TRYAGAIN peers: shard s1 does not answer\r\n"})
+		c, _, second := twoShards(t, n, answer, answer)
+		user := ownedBy(t, "s2")
+		if _, err := c.Reserve(t.Context(), "1", user, 1, ""); !errors.Is(err, client.ErrUnavailable) {
+			t.Errorf("%v", err)
+		}
+		asked := second.count()
+		var away *client.AwayError
+		if _, err := c.Reserve(t.Context(), "1", user, 1, ""); !errors.As(err, &away) || away.Shard != "s2" {
+			t.Errorf("%v", err)
+		}
+		if second.count() != asked || asked > 2 {
+			t.Errorf("the shard was asked %d times, then %d", asked, second.count())
+		}
+	})
 }
 
 // TestACallerThatGivesUpMarksNothing: that one caller leaves says nothing about the shard; others ask it.
 func TestACallerThatGivesUpMarksNothing(t *testing.T) {
-	arrived := make(chan struct{}, 1)
-	slow := func(args []string) string {
-		if args[0] == "RESERVE" && args[2] == ownedBy(t, "s2") {
-			arrived <- struct{}{}
-			return ""
+	inBubble(t, func(t *testing.T, n *fakes) {
+		arrived := make(chan struct{}, 1)
+		slow := func(args []string) string {
+			if args[0] == "RESERVE" && args[2] == ownedBy(t, "s2") {
+				arrived <- struct{}{}
+				return ""
+			}
+			return byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 5, 0, 0, 1), "RESERVE": "*2\r\n$8\r\nsold_out\r\n:0\r\n"})(args)
 		}
-		return byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 5, 0, 0, 1), "RESERVE": "*2\r\n$8\r\nsold_out\r\n:0\r\n"})(args)
-	}
-	c, _, _ := twoShards(t, slow, slow)
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		<-arrived
-		cancel()
-	}()
-	if _, err := c.Reserve(ctx, "1", ownedBy(t, "s2"), 1, ""); !errors.Is(err, client.ErrUnknown) {
-		t.Fatalf("a caller that left: %v", err)
-	}
-	_, err := c.Reserve(t.Context(), "1", ownedBy(t, "s2"), 1, "")
-	var mark *client.AwayError
-	if errors.As(err, &mark) {
-		t.Errorf("the next one is told: %v", err)
-	}
+		c, _, _ := twoShards(t, n, slow, slow)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-arrived
+			cancel()
+		}()
+		if _, err := c.Reserve(ctx, "1", ownedBy(t, "s2"), 1, ""); !errors.Is(err, client.ErrUnknown) {
+			t.Fatalf("a caller that left: %v", err)
+		}
+		_, err := c.Reserve(t.Context(), "1", ownedBy(t, "s2"), 1, "")
+		var mark *client.AwayError
+		if errors.As(err, &mark) {
+			t.Errorf("the next one is told: %v", err)
+		}
+	})
 }
 
 // TestAProbeOfAMarkedShardEnds: while one buyer asks a marked shard for all, the sale's placement is
 // forgotten. The mark must not stay for ever.
 func TestAProbeOfAMarkedShardEnds(t *testing.T) {
-	var asked atomic.Int64
-	var c *client.Client
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	second := func(args []string) string {
-		if args[0] == "RESERVE" && asked.Add(1) == 2 {
-			_ = c.OpenSale(gone, sale.Terms{ID: "1", Shards: []string{"s1", "s2"}}) // sends nothing, forgets where the sale is
+	inBubble(t, func(t *testing.T, n *fakes) {
+		var asked atomic.Int64
+		var c *client.Client
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		second := func(args []string) string {
+			if args[0] == "RESERVE" && asked.Add(1) == 2 {
+				_ = c.OpenSale(gone, sale.Terms{ID: "1", Shards: []string{"s1", "s2"}}) // sends nothing, forgets where the sale is
+			}
+			return byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 5, 0, 0, 1), "RESERVE": "-TRYAGAIN peers: shard s1 does not answer\r\n"})(args)
 		}
-		return byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 5, 0, 0, 1), "RESERVE": "-TRYAGAIN peers: shard s1 does not answer\r\n"})(args)
-	}
-	c, _, _ = twoShards(t, byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 5, 0, 0, 1)}), second)
-	servicetest.Eventually(t, 10*time.Second, "the shard is asked again and again", func() bool {
-		_, err := c.Reserve(t.Context(), "1", ownedBy(t, "s2"), 1, "")
-		return errors.Is(err, client.ErrUnavailable) && asked.Load() >= 3
+		c, _, _ = twoShards(t, n, byCommand(map[string]string{"SALE.INFO": fakeInfo(2, 5, 0, 0, 1)}), second)
+		servicetest.Eventually(t, 30*time.Second, "the shard is asked again and again", func() bool {
+			_, err := c.Reserve(t.Context(), "1", ownedBy(t, "s2"), 1, "")
+			return errors.Is(err, client.ErrUnavailable) && asked.Load() >= 3
+		})
 	})
 }

@@ -51,11 +51,10 @@ func TestALeaderThatMissedItsOwnFall(t *testing.T) {
 		t.Error("a new leader does not serve")
 	}
 	c.isolate(at)
-	next := c.leader(at)
-	openSale(t, c.replicas[next], 10)
-	servicetest.Eventually(t, 10*time.Second, "the old leader knows that it is none", func() bool { return late.raft.State() != raft.Leader })
+	c.selling(at)
+	servicetest.Eventually(t, 30*time.Second, "the old leader knows that it is none", func() bool { return late.raft.State() != raft.Leader })
 	c.connect(at)
-	servicetest.Eventually(t, 20*time.Second, "it leads again", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "it leads again", func() bool {
 		for _, r := range c.replicas {
 			if r != late && r.raft.State() == raft.Leader {
 				_ = r.raft.LeadershipTransferToServer(raft.ServerID(late.id.Voter), c.trans[at].LocalAddr()).Error() // tried again

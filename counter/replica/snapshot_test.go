@@ -119,11 +119,11 @@ func TestFailedSnapshotIsTriedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	servicetest.Eventually(t, 10*time.Second, "a snapshot fails", r.snapshotOwed.Load)
+	servicetest.Eventually(t, 30*time.Second, "a snapshot fails", r.snapshotOwed.Load)
 	if err := errors.Join(os.Remove(folder), os.Mkdir(folder, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	servicetest.Eventually(t, 20*time.Second, "a snapshot is there", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "a snapshot is there", func() bool {
 		kept, err := filepath.Glob(filepath.Join(folder, "*", "meta.json"))
 		return err == nil && len(kept) == 1 && !r.snapshotOwed.Load()
 	})

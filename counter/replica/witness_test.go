@@ -94,11 +94,7 @@ func TestPeerAddress(t *testing.T) {
 // everything.
 func TestHandOver(t *testing.T) {
 	c := newCluster(t)
-	first := c.leader(-1)
-	openSale(t, c.replicas[first], 10)
-	if _, err := propose(c.replicas[first], reserve(1)); err != nil {
-		t.Fatal(err)
-	}
+	first := c.selling(-1)
 	if err := c.replicas[first].HandOver(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -98,7 +97,8 @@ type cluster struct {
 	nodes map[string]*node
 	keys  userkey.Hasher
 	log   *slog.Logger
-	away  string // owner_away; "": the default
+	away  string        // owner_away; "": the default
+	ping  time.Duration // interval; 0: half a second
 	dial  func(ctx context.Context, address string) (net.Conn, error)
 	more  []Store // of each node, after its counts
 }
@@ -106,17 +106,8 @@ type cluster struct {
 func newCluster(t testing.TB, names ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, most: 5, nodes: map[string]*node{}, keys: userkey.New([]byte("users")), log: servicetest.Log(t)}
-	host := "127.0.0.1"
-	if runtime.GOOS == "linux" { // all of 127/8 is there: no connection going out takes a port of this one meanwhile
-		host = "127.0.0.2"
-	}
 	for _, name := range names {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.peers = append(c.peers, Peer{Name: name, Address: l.Addr().String()})
-		_ = l.Close()
+		c.peers = append(c.peers, Peer{Name: name, Address: servicetest.FreePort(t)})
 	}
 	return c
 }
@@ -125,13 +116,14 @@ func (c *cluster) start(name string) *node {
 	c.t.Helper()
 	at := slices.IndexFunc(c.peers, func(p Peer) bool { return p.Name == name })
 	var l net.Listener
-	servicetest.Eventually(c.t, 5*time.Second, "the address is free", func() (free bool) {
+	servicetest.Eventually(c.t, 30*time.Second, "the address is free", func() (free bool) {
 		var err error
 		l, err = net.Listen("tcp", c.peers[at].Address)
 		return err == nil
 	})
 	cfg := DefaultConfig()
-	cfg.PingInterval = 50 * time.Millisecond
+	// Stalls are no deaths: a peer whose connections break is dead at once all the same.
+	cfg.PingInterval, cfg.ConnectTimeout = cmp.Or(c.ping, 500*time.Millisecond), 10*time.Second
 	cfg.OwnerAway = cmp.Or(c.away, cfg.OwnerAway)
 	n := &node{t: c.t, cluster: c, counts: &counts{used: map[uint64]int64{}}, listener: l}
 	keys := testKeys(c.t)
@@ -165,7 +157,7 @@ func (c *cluster) startAll() {
 // agree waits until all nodes that run have the same ring of all of them, and nothing is on its way.
 func (c *cluster) agree() {
 	c.t.Helper()
-	servicetest.Eventually(c.t, 10*time.Second, "the nodes agree", func() bool {
+	servicetest.Eventually(c.t, 30*time.Second, "the nodes agree", func() bool {
 		for _, n := range c.nodes {
 			r := n.Report()
 			live, _ := n.Live()
@@ -269,7 +261,7 @@ func (n *node) press(user string) (byte, error) {
 		frame := binary.BigEndian.AppendUint64(make([]byte, HopHead), key)
 		var reply Reply
 		var err error
-		if place, section, reply, err = n.Hop(place, key, frame, time.Now().Add(3*time.Second)); err != nil {
+		if place, section, reply, err = n.Hop(place, key, frame, time.Now().Add(30*time.Second)); err != nil {
 			return 0, err
 		}
 		if place.Kind != Here {

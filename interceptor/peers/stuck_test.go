@@ -82,6 +82,7 @@ func (s *stuckConns) opened(n *node) (own []*stuckConn) {
 // Whoever keeps the links to a peer finds out that it stands still, though its pings cannot be written.
 func TestAPeerThatTakesNothingIsDead(t *testing.T) {
 	c := newCluster(t, "edge-1", "edge-2")
+	c.ping = 50 * time.Millisecond
 	var conns stuckConns
 	c.dial = conns.dial
 	c.startAll()
@@ -93,20 +94,21 @@ func TestAPeerThatTakesNothingIsDead(t *testing.T) {
 	for _, conn := range own {
 		conn.stick()
 	}
-	servicetest.Eventually(t, 5*time.Second, "the peer is taken for dead", func() bool { return one.Deaths.Load() == 1 })
+	servicetest.Eventually(t, 30*time.Second, "the peer is taken for dead", func() bool { return one.Deaths.Load() == 1 })
 	c.agree() // over new links
 }
 
 // One link that stands still is found out, too: the hops of its users would wait in vain.
 func TestALinkThatTakesNothingIsReplaced(t *testing.T) {
 	c := newCluster(t, "edge-1", "edge-2")
+	c.ping = 50 * time.Millisecond
 	var conns stuckConns
 	c.dial = conns.dial
 	c.startAll()
 	one := c.nodes["edge-1"]
 	stuck := conns.opened(one)[1]
 	stuck.stick()
-	servicetest.Eventually(t, 5*time.Second, "the link is closed", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the link is closed", func() bool {
 		select {
 		case <-stuck.closed:
 			return true

@@ -40,17 +40,6 @@ func newShop(t *testing.T) *shop {
 
 func (s *shop) say(h http.HandlerFunc) { s.answer.Store(&h) }
 
-// nobody is an address at which nobody listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // its address is all that counts
-	return l.Addr().String()
-}
-
 // send sends one request and gives its status.
 func send(t *testing.T, u *Upstream, lane Lane) (int, error) {
 	t.Helper()
@@ -69,7 +58,7 @@ func send(t *testing.T, u *Upstream, lane Lane) (int, error) {
 }
 
 func TestNotSentIsToldFromUnknown(t *testing.T) {
-	u := New(DefaultConfig("x", nobody(t)), Options{})
+	u := New(DefaultConfig("x", servicetest.FreePort(t)), Options{})
 	defer u.Close()
 	if _, err := send(t, u, Orders); !errors.Is(err, ErrNotSent) {
 		t.Errorf("nobody listens: %v", err)
@@ -85,7 +74,7 @@ func TestNotSentIsToldFromUnknown(t *testing.T) {
 
 func TestWhatNeverLeftGoesToAnotherAddress(t *testing.T) {
 	s, set := newShop(t), metrics.NewSet()
-	away := nobody(t)
+	away := servicetest.FreePort(t)
 	u := New(DefaultConfig("x", away, s.address), Options{Metrics: set})
 	defer u.Close()
 	for i := range 20 {
@@ -212,7 +201,7 @@ func TestHealthIsAskedFor(t *testing.T) {
 	go func() { defer close(ended); set.Run(ctx) }()
 	t.Cleanup(func() { stop(); <-ended; set.Close() })
 
-	servicetest.Eventually(t, 10*time.Second, "the ill one is taken out", func() bool { return set.Check(ctx) != nil })
+	servicetest.Eventually(t, 30*time.Second, "the ill one is taken out", func() bool { return set.Check(ctx) != nil })
 	if got := <-asked; got != "GET shop.example/health" {
 		t.Errorf("asked %s", got)
 	}
@@ -225,17 +214,17 @@ func TestHealthIsAskedFor(t *testing.T) {
 		}
 	}
 	ill.say(func(http.ResponseWriter, *http.Request) {})
-	servicetest.Eventually(t, 10*time.Second, "it is brought back", func() bool { return set.Check(ctx) == nil })
+	servicetest.Eventually(t, 30*time.Second, "it is brought back", func() bool { return set.Check(ctx) == nil })
 
 	// A config that names other addresses: the old ones are not asked any more.
 	other := newShop(t)
 	c.Addresses = []string{other.address}
 	set.Apply([]Config{c})
-	servicetest.Eventually(t, 10*time.Second, "the new one is asked", func() bool { return other.seen.Load() > 0 })
-	servicetest.Eventually(t, 10*time.Second, "the old one is not asked any more", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the new one is asked", func() bool { return other.seen.Load() > 0 })
+	servicetest.Eventually(t, 30*time.Second, "the old one is not asked any more", func() bool {
 		before := ill.seen.Load()
 		now := other.seen.Load()
-		servicetest.Eventually(t, 10*time.Second, "the new one is asked on", func() bool { return other.seen.Load() > now+5 })
+		servicetest.Eventually(t, 30*time.Second, "the new one is asked on", func() bool { return other.seen.Load() > now+5 })
 		return ill.seen.Load() == before
 	})
 	set.Apply(nil)
@@ -246,7 +235,7 @@ func TestHealthIsAskedFor(t *testing.T) {
 
 func TestConnectingIsAHealthCheck(t *testing.T) {
 	h := Health{Timeout: time.Second}
-	c := DefaultConfig("x", nobody(t))
+	c := DefaultConfig("x", servicetest.FreePort(t))
 	if r := ask(newClient(&c, c.Addresses[0]), &h, ""); r.err == nil {
 		t.Error("nobody is well")
 	}
@@ -258,7 +247,7 @@ func TestConnectingIsAHealthCheck(t *testing.T) {
 
 // A shop that is started again is asked again at once, however long the pause and the interval are.
 func TestARestartIsNoticedSoon(t *testing.T) {
-	address := nobody(t)
+	address := servicetest.FreePort(t)
 	c := DefaultConfig("x", address)
 	c.Health.Interval, c.Eject.Pause, c.Eject.MaxPause = time.Minute, time.Minute, time.Minute
 	set := NewSet(Options{})
@@ -268,23 +257,19 @@ func TestARestartIsNoticedSoon(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); set.Run(ctx) }()
 	t.Cleanup(func() { stop(); <-ended; set.Close() })
-	servicetest.Eventually(t, 10*time.Second, "it is ejected", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "it is ejected", func() bool {
 		_, _ = send(t, u, Calls)
 		_, verdict, _ := u.Admit()
 		return verdict == Away
 	})
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		t.Skipf("somebody else took the port: %v", err)
+		t.Fatal(err)
 	}
 	defer l.Close() //nolint:errcheck // nothing is on its way
-	began := time.Now()
-	servicetest.Eventually(t, 10*time.Second, "it is asked again", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "it is asked again, long before the minute is over", func() bool {
 		a, verdict, _ := u.Admit()
 		a.End()
 		return verdict == Admitted
 	})
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("noticed after %s", took)
-	}
 }

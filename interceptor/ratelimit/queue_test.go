@@ -120,24 +120,25 @@ func TestQueueLimitsAreChecked(t *testing.T) {
 	}
 }
 
-// Waking late costs those behind nothing.
+// Waking late costs those behind nothing: here everybody is late by half an interval.
 func TestQueueKeepsItsPace(t *testing.T) {
-	q := newQueue(t, QueueLimits{Interval: 200 * time.Microsecond, Length: 500, MaxWait: time.Minute})
-	began := time.Now()
-	var wg sync.WaitGroup
-	for range 400 {
-		wg.Go(func() {
-			if d, _ := q.Wait(patient, nil); d != Left {
-				t.Errorf("departure %v", d)
-			}
-		})
-	}
-	wg.Wait()
-	if took := time.Since(began); took < 399*200*time.Microsecond {
-		t.Errorf("400 left within %s: faster than one in 200us", took)
-	} else if took > 2*time.Second {
-		t.Errorf("400 left within %s: much slower than one in 200us", took)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const interval, late, count = 200 * time.Microsecond, 100 * time.Microsecond, 400
+		q := newQueue(t, QueueLimits{Interval: interval, Length: 500, MaxWait: time.Minute})
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range count {
+			wg.Go(func() {
+				if d, _ := q.Wait(func() bool { time.Sleep(late); return true }, nil); d != Left {
+					t.Errorf("departure %v", d)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(began); took < (count-1)*interval || took > (count-1)*interval+late {
+			t.Errorf("%d left within %s, want one each %s", count, took, interval)
+		}
+	})
 }
 
 func TestRefusingAllocatesNothing(t *testing.T) {

@@ -162,7 +162,7 @@ func TestStopsInOrder(t *testing.T) {
 		t.Errorf("when running, /readyz says %d", status)
 	}
 	signals <- syscall.SIGTERM
-	servicetest.Eventually(t, 5*time.Second, "/readyz is red", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "/readyz is red", func() bool {
 		report := rt.Health.Check(t.Context())
 		return !report.Ready()
 	})

@@ -168,12 +168,12 @@ func TestSignalAndFileChangeReload(t *testing.T) {
 	var stderr output
 	code := make(chan int, 1)
 	go func() { code <- run(spec, []string{"--config", path}, io.Discard, &stderr, signals) }()
-	servicetest.Eventually(t, 5*time.Second, "it runs", func() bool { return strings.Contains(stderr.String(), "msg=ready") })
+	servicetest.Eventually(t, 30*time.Second, "it runs", func() bool { return strings.Contains(stderr.String(), "msg=ready") })
 	rewrite(t, path, head+"password: two\n")
-	servicetest.Eventually(t, 5*time.Second, "the change is found", func() bool { return p.last() == "two" })
+	servicetest.Eventually(t, 30*time.Second, "the change is found", func() bool { return p.last() == "two" })
 	rewrite(t, path, head+"password: three\nlisten: b:2\n")
 	signals <- syscall.SIGHUP
-	servicetest.Eventually(t, 5*time.Second, "/config tells of the refusal", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "/config tells of the refusal", func() bool {
 		_, page := get(t, "http://"+admin+"/config")
 		return strings.Contains(page, "not taken") && strings.Contains(page, path+":4: listen: cannot be changed while the program runs")
 	})
@@ -182,7 +182,7 @@ func TestSignalAndFileChangeReload(t *testing.T) {
 	}
 	rewrite(t, path, head+"password: three\n")
 	signals <- syscall.SIGHUP
-	servicetest.Eventually(t, 5*time.Second, "it is taken", func() bool { return p.last() == "three" })
+	servicetest.Eventually(t, 30*time.Second, "it is taken", func() bool { return p.last() == "three" })
 	if _, page := get(t, "http://"+admin+"/config"); strings.Contains(page, "not taken") {
 		t.Errorf("/config says %s", page)
 	}
@@ -201,7 +201,7 @@ func TestSignalWithoutReload(t *testing.T) {
 	code := make(chan int, 1)
 	go func() { code <- run(runs(untilStopped), nil, io.Discard, &stderr, signals) }()
 	signals <- syscall.SIGHUP
-	servicetest.Eventually(t, 5*time.Second, "it says so", func() bool { return strings.Contains(stderr.String(), "restart it") })
+	servicetest.Eventually(t, 30*time.Second, "it says so", func() bool { return strings.Contains(stderr.String(), "restart it") })
 	signals <- syscall.SIGTERM
 	if got := <-code; got != ExitOK {
 		t.Errorf("ended with %d: %s", got, stderr.String())

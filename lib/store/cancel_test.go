@@ -73,7 +73,7 @@ func TestSweepPastDivergence(t *testing.T) {
 				t.Fatal(err)
 			}
 			var paused []string
-			servicetest.Eventually(t, 10*time.Second, "the order of the sale that is right is cancelled", func() bool {
+			servicetest.Eventually(t, 30*time.Second, "the order of the sale that is right is cancelled", func() bool {
 				report, err := s.CancelDue(ctx, 2) // the diverged sales' rows, which are older, fill every page
 				if err != nil {
 					t.Fatalf("CancelDue: %v", err)

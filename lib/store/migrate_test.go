@@ -21,7 +21,7 @@ func TestMigrateWaits(t *testing.T) {
 	store.Execute(t, s, "CREATE TABLE goose_db_version (id SERIAL PRIMARY KEY, version_id BIGINT NOT NULL, is_applied BOOLEAN NOT NULL, tstamp TIMESTAMP NULL DEFAULT NOW())")
 	migrated := make(chan error, 1)
 	go func() { migrated <- s.Migrate(context.Background()) }()
-	servicetest.Eventually(t, 10*time.Second, "the migration waits for its lock", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the migration waits for its lock", func() bool {
 		select {
 		case err := <-migrated:
 			t.Fatalf("Migrate did not wait: %v", err)

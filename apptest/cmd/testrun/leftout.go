@@ -19,7 +19,8 @@ var (
 )
 
 // leftOut makes the group of the tests that the race detector's build leaves out (files marked
-// `//go:build !race`: allocation budgets, and what a library's own race would spoil), so that they run, too.
+// `//go:build !race`: allocation budgets, bulk that the detector makes slow, and what a library's own race would
+// spoil), so that they run, too.
 func leftOut(ctx context.Context, raced group) ([]group, error) {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-race", "-f", listLeftOut}, raced.packages...)...)
 	cmd.Env, cmd.Stderr = raced.environment(), os.Stderr

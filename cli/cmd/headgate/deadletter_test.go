@@ -34,15 +34,15 @@ func TestDeadLetterCommands(t *testing.T) {
 		}
 		return letters
 	}
-	servicetest.Eventually(t, 20*time.Second, "the message is among the dead letters", func() bool { return len(listed()) == 1 })
+	servicetest.Eventually(t, 30*time.Second, "the message is among the dead letters", func() bool { return len(listed()) == 1 })
 	on("list").want(t, 0, "not an order message")
 	on("show", "1").want(t, 0, "what is this?", "none is proved", "just drops it")
 	on("show", "1", "--json").want(t, 0, `"body": "what is this?"`)
 	on("show", "7").want(t, 1, "not_found")
 	on("replay", "1").want(t, 0, "letter 1 replayed")
-	servicetest.Eventually(t, 20*time.Second, "the letter is dead again", func() bool { return len(listed()) == 1 })
+	servicetest.Eventually(t, 30*time.Second, "the letter is dead again", func() bool { return len(listed()) == 1 })
 	on("replay", "--all").want(t, 0, "letter 1 replayed")
-	servicetest.Eventually(t, 20*time.Second, "the letter is dead again", func() bool { return len(listed()) == 1 })
+	servicetest.Eventually(t, 30*time.Second, "the letter is dead again", func() bool { return len(listed()) == 1 })
 	checkGauge(t, cfg)
 	on("discard", "1").want(t, 0, "letter 1 discarded")
 	on("discard", "1").want(t, 0, "before")
@@ -82,7 +82,7 @@ func checkGauge(t *testing.T, cfg cli.Config) {
 		}
 		return string(all)
 	}
-	servicetest.Eventually(t, 20*time.Second, "the gauge counts the letter", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the gauge counts the letter", func() bool {
 		return strings.Contains(metrics(), "\nheadgate_consumer_dead_letters 1\n")
 	})
 }

@@ -127,7 +127,7 @@ func TestOperatorCommands(t *testing.T) {
 	on("bans").want(t, 0, "u000042", "resells", "192.0.2.7", "198.51.100.0/24", "for good")
 	on("signout", "team/7").want(t, 0, "signed out everywhere: team/7")
 	on("signout", "u000042").want(t, 0, "signed out everywhere: u000042")
-	servicetest.Eventually(t, 5*time.Second, "the edge knows the last of these rules", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the edge knows the last of these rules", func() bool {
 		return strings.Contains(on("edge", "user", "u000042").out, "are void")
 	})
 	on("edge", "user", "team/7").want(t, 0, "are void")

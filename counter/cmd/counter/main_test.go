@@ -19,11 +19,7 @@ import (
 
 func build(t *testing.T) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "counter")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v: %s", err, out)
-	}
-	return binary
+	return servicetest.Program(t, "counter", "headgate.example/counter/cmd/counter")
 }
 
 func config(t *testing.T, lines ...string) string {

@@ -107,7 +107,7 @@ func TestBeginTooLate(t *testing.T) {
 func beginExpired(t testing.TB, box *sandbox.Sandbox) (reference, proof string) {
 	t.Helper()
 	reference, proof = begin(t, box, request("7-2", 300*time.Millisecond))
-	servicetest.Eventually(t, 10*time.Second, "the payment expires", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the payment expires", func() bool {
 		n, err := box.Query(t.Context(), reference)
 		return err == nil && n.State == payment.Closed
 	})
@@ -222,7 +222,7 @@ func deliver(t *testing.T, refuse int, behaviour sandbox.Behaviour) *shopfront {
 		defer close(done)
 		sandbox.NewCourier(ledger, server.URL, servicetest.Log(t)).Run(ctx)
 	}()
-	servicetest.Eventually(t, 20*time.Second, "nothing is left to deliver", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "nothing is left to deliver", func() bool {
 		left, err := ledger.CountSandboxCallbacks(t.Context())
 		return err == nil && left == 0
 	})

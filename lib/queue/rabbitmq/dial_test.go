@@ -2,7 +2,6 @@ package rabbitmq_test
 
 import (
 	"errors"
-	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -10,18 +9,14 @@ import (
 
 	"headgate.example/lib/config"
 	"headgate.example/lib/queue"
+	"headgate.example/lib/service/servicetest"
 )
 
 // TestSecondBroker: of the nodes that the address names, one answers; that one is used, for publishing
 // and for consuming.
 func TestSecondBroker(t *testing.T) {
 	cfg := settings(t, broker(t))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := l.Addr().String()
-	_ = l.Close()
+	gone := servicetest.FreePort(t)
 	u, err := url.Parse(broker(t))
 	if err != nil {
 		t.Fatal(err)

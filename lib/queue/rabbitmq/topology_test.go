@@ -26,7 +26,7 @@ func TestSettlingDuringDeclaration(t *testing.T) {
 		defer close(published)
 		q.Publish(t.Context(), topic, []queue.Message{later})
 	}()
-	servicetest.Eventually(t, 10*time.Second, "a declaration waits for the broker", func() bool { return rabbitmq.Declaring(q) })
+	servicetest.Eventually(t, 30*time.Second, "a declaration waits for the broker", func() bool { return rabbitmq.Declaring(q) })
 	forgotten := make(chan struct{})
 	go func() {
 		defer close(forgotten)
@@ -34,7 +34,7 @@ func TestSettlingDuringDeclaration(t *testing.T) {
 	}()
 	select {
 	case <-forgotten:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("settling waits for the declaration")
 	}
 	p.cut()

@@ -4,7 +4,6 @@ package servicetest
 
 import (
 	"log/slog"
-	"net"
 	"os"
 	"strings"
 	"sync"
@@ -54,16 +53,17 @@ func Need(t testing.TB, env string) string {
 	return value
 }
 
-// FreePort gives an address "127.0.0.1:port" that nobody listened on a moment ago. Prefer port 0 where
-// the program can tell what it got: another process may take this one first.
+// FreePort gives an address "127.0.0.1:port" at which nobody listens, for programs of the test to listen at,
+// again and again. On Linux it stays the test's until its end: neither a connection that goes out nor somebody
+// else who asks for any free port is given it meanwhile. Prefer port 0 where the program can tell what it got.
 func FreePort(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, free, err := reserve()
 	if err != nil {
 		t.Fatalf("looking for a free port: %v", err)
 	}
-	defer listener.Close() //nolint:errcheck // only its number is wanted
-	return listener.Addr().String()
+	t.Cleanup(free)
+	return address
 }
 
 // Log gives a logger whose lines, debug included, belong to the test and show when it fails or is

@@ -72,12 +72,19 @@ func TestNeed(t *testing.T) {
 }
 
 func TestFreePort(t *testing.T) {
-	listener, err := net.Listen("tcp", FreePort(t))
-	if err != nil {
-		t.Fatal(err)
+	address := FreePort(t)
+	for range 3 { // a program that is started again and again
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := listener.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
+	if conn, err := net.Dial("tcp", address); err == nil {
+		_ = conn.Close()
+		t.Error("somebody listens")
 	}
 }
 

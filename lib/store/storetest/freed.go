@@ -41,7 +41,7 @@ func testSweep(t *testing.T, s *store.Store) {
 	a, b, c := accepted(soon, "u1", 1), accepted(soon, "u2", 1), accepted(later, "u1", 1)
 	write(t, s, []store.Accepted{a, b, c}, store.Written, store.Written, store.Written)
 	swept := 0
-	servicetest.Eventually(t, 10*time.Second, "both due orders are cancelled", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "both due orders are cancelled", func() bool {
 		report, err := s.CancelDue(ctx, 1)
 		must(t, err)
 		if report.Cancelled > 1 {
@@ -85,7 +85,7 @@ func testOutbox(t *testing.T, s *store.Store) {
 	if len(rest) != 1 || rest[0].OrderID != batch[2].Order {
 		t.Fatalf("the second claim is %+v: the leased rows must not be in it", rest)
 	}
-	servicetest.Eventually(t, 10*time.Second, "the lease ends and the row is due again", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the lease ends and the row is due again", func() bool {
 		again, err := s.ClaimOutbox(ctx, 10, time.Millisecond)
 		must(t, err)
 		return len(again) == 1 && again[0].OrderID == batch[2].Order && again[0].Attempts >= 2
@@ -219,7 +219,7 @@ func testParked(t *testing.T, s *store.Store) {
 	must(t, s.ParkMessages(ctx, time.Millisecond, message, other))
 	must(t, s.ParkMessages(ctx, time.Millisecond, message)) // a redelivery
 	var claimed []store.ParkedMessage
-	servicetest.Eventually(t, 10*time.Second, "both messages are due", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "both messages are due", func() bool {
 		rows, err := s.ClaimParked(ctx, 10, time.Hour)
 		must(t, err)
 		claimed = append(claimed, rows...)
@@ -230,7 +230,7 @@ func testParked(t *testing.T, s *store.Store) {
 	}
 	must(t, s.RetryParked(ctx, time.Millisecond, "still away", claimed[0].ID))
 	must(t, s.FinishParked(ctx, claimed[1].ID))
-	servicetest.Eventually(t, 10*time.Second, "the retried message is due again", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the retried message is due again", func() bool {
 		rows, err := s.ClaimParked(ctx, 10, time.Hour)
 		must(t, err)
 		return len(rows) == 1 && rows[0].ID == claimed[0].ID && rows[0].Attempts == 2 && rows[0].Reason == "still away"

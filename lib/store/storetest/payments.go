@@ -133,7 +133,7 @@ func testDueWithPayment(t *testing.T, s *store.Store) {
 	if report.Cancelled != 0 || report.Unpaid != 3 || report.DueIn <= 0 || report.DueIn > payWithin {
 		t.Fatalf("before the deadline: %+v", report)
 	}
-	servicetest.Eventually(t, 10*time.Second, "the deadlines have passed", func() bool {
+	servicetest.Eventually(t, 30*time.Second, "the deadlines have passed", func() bool {
 		report, err = s.CancelDueOrders(ctx, ids)
 		must(t, err)
 		return report.DueIn < -payWithin/4 // the last one's, too

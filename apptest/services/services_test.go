@@ -187,7 +187,7 @@ func TestFailedStart(t *testing.T) {
 	}
 	_, err := start(t.Context(), &Plan{Name: "Fake", Dir: dir, Addr: "127.0.0.1:1", Ready: brokerReady, Commands: func() []*exec.Cmd {
 		return []*exec.Cmd{exec.Command(fake)}
-	}})
+	}}, func() {})
 	if err == nil || !strings.Contains(err.Error(), "the disk is on fire") || !strings.Contains(err.Error(), "exit status 3") {
 		t.Fatalf("error %v, want the log's tail and the status", err)
 	}

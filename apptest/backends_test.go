@@ -18,10 +18,10 @@ func TestBackendsRestartInTurn(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = book.Close() })
 	m := &market{edge: fleet.Edge, cli: fleet.CLI, ledger: book}
-	m.must(t, "sale", "create", "turn", "--title", "Turn", "--stock", "50000", "--limit", "1", "--price", "100", "--hold-for", "5s", "--open")
-	buyers := m.buyers(t, 30_000, "t")
+	m.must(t, "sale", "create", "turn", "--title", "Turn", "--stock", "100000", "--limit", "1", "--price", "100", "--hold-for", "5s", "--open")
+	buyers := m.buyers(t, 80_000, "t")
 	n := 0
-	waitFor(t, 20*time.Second, "the edge knows of the sale", func() bool {
+	waitFor(t, patience, "the edge knows of the sale", func() bool {
 		n += 30
 		return pressFor(t, m.edge, "turn", buyers[n-30:n], time.Minute)["202"] == 30
 	})
@@ -62,7 +62,7 @@ func TestBackendsRestartInTurn(t *testing.T) {
 	back := func(i int) {
 		fleet.StartBackend(i)
 		began := time.Now()
-		waitFor(t, 10*time.Second, "the edge has noticed", func() bool {
+		waitFor(t, patience, "the edge has noticed", func() bool {
 			return metric(t, fleet.Admin("interceptor")+"/metrics", `^headgate_interceptor_upstream_serves\{[^}]*\} (\d+)$`) == 2
 		})
 		t.Logf("backend %d serves again %s after it was ready", i+1, time.Since(began).Round(time.Millisecond))

@@ -99,7 +99,7 @@ func redisOf(t *testing.T) string {
 	server, folder, address := needProgram(t, "redis-server"), t.TempDir(), programs.FreePorts(t, 1)[0]
 	_, port, _ := strings.Cut(address, ":")
 	programs.Launch(t, programs.Spec{Name: "redis", Path: server, Args: []string{"--port", port, "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "no"}})
-	waitFor(t, 10*time.Second, "Redis listens", func() bool { return dials(address) })
+	waitFor(t, patience, "Redis listens", func() bool { return dials(address) })
 	return address
 }
 
@@ -121,7 +121,7 @@ func (c *broken) check(t *testing.T, f *programs.Fleet, program string) {
 		tells(t, p.Log(), c.says)
 		return
 	}
-	waitFor(t, 20*time.Second, "/readyz tells", func() bool {
+	waitFor(t, patience, "/readyz tells", func() bool {
 		text := p.Page("/readyz?verbose")
 		for _, want := range c.says {
 			if !strings.Contains(text, want) {
@@ -162,25 +162,25 @@ func TestBrokerRefusesThePassword(t *testing.T) {
 	for _, program := range []string{"backend", "consumer"} {
 		level := map[string]string{"backend": "degraded", "consumer": "required"}[program]
 		refused := f.Launch(program, "", queue("amqp://guest:wrong@"+host+"/"))
-		waitFor(t, 20*time.Second, "/readyz names user and field", func() bool {
+		waitFor(t, patience, "/readyz names user and field", func() bool {
 			text := refused.Page("/readyz?verbose")
 			return strings.Contains(text, "queue ("+level+")") && strings.Contains(text, host+` (it runs, and refuses user "guest" or its password in queue.url)`)
 		})
 		if ready := strings.HasPrefix(refused.Page("/readyz"), "ok"); ready != (program == "backend") {
 			t.Errorf("%s: /readyz: %s", program, refused.Page("/readyz?verbose"))
 		}
-		waitFor(t, 20*time.Second, "it tries again", func() bool { return strings.Count(refused.Log(), "no connection to the broker for publishing") >= 2 })
+		waitFor(t, patience, "it tries again", func() bool { return strings.Count(refused.Log(), "no connection to the broker for publishing") >= 2 })
 		if log := refused.Log(); strings.Contains(log, "guest:wrong") {
 			t.Errorf("the log shows the password:\n%s", log)
 		}
 		refused.Stop(30 * time.Second)
 
 		heals := f.Launch(program, "", queue("amqp://guest:guest@"+gate.address+"/"))
-		waitFor(t, 20*time.Second, "/readyz says that the broker is away", func() bool {
+		waitFor(t, patience, "/readyz says that the broker is away", func() bool {
 			return strings.Contains(heals.Page("/readyz?verbose"), "queue ("+level+"): ") && strings.Contains(heals.Page("/readyz?verbose"), gate.address)
 		})
 		gate.open()
-		waitFor(t, 20*time.Second, "the queue is well again", func() bool { return strings.Contains(heals.Page("/readyz?verbose"), "queue ("+level+"): ok") })
+		waitFor(t, patience, "the queue is well again", func() bool { return strings.Contains(heals.Page("/readyz?verbose"), "queue ("+level+"): ok") })
 		heals.Stop(30 * time.Second)
 		gate.shut()
 	}
@@ -200,7 +200,7 @@ func TestDatabaseDownAtStart(t *testing.T) {
 	for _, program := range []string{"backend", "consumer"} {
 		waiting = append(waiting, f.Launch(program, "", database(strings.Replace(dsn, host, gate.address, 1))))
 		refused := f.Launch(program, "", database(strings.Replace(dsn, "root@", "nobody:wrong@", 1)))
-		waitFor(t, 20*time.Second, "/readyz tells of the refusal", func() bool {
+		waitFor(t, patience, "/readyz tells of the refusal", func() bool {
 			return strings.Contains(refused.Page("/readyz?verbose"), "it runs, and refuses the user or password in database.dsn")
 		})
 		if strings.Contains(refused.Log(), "nobody:wrong") {
@@ -209,14 +209,14 @@ func TestDatabaseDownAtStart(t *testing.T) {
 		refused.Kill()
 	}
 	for _, p := range waiting {
-		waitFor(t, 20*time.Second, "/readyz tells what it waits for", func() bool {
+		waitFor(t, patience, "/readyz tells what it waits for", func() bool {
 			text := p.Page("/readyz?verbose")
 			return strings.Contains(text, "started: not yet: waiting: reaching the database (is it running, and is the address in database.dsn right?): dial tcp "+gate.address)
 		})
 		if strings.HasPrefix(p.Page("/readyz"), "ok") || p.Listen != "" && dials(p.Listen) {
 			t.Errorf("it half-started: %s", p.Page("/readyz?verbose"))
 		}
-		waitFor(t, 20*time.Second, "it tries again", func() bool { return strings.Count(p.Log(), "the database does not answer; trying again") >= 3 })
+		waitFor(t, patience, "it tries again", func() bool { return strings.Count(p.Log(), "the database does not answer; trying again") >= 3 })
 	}
 	gate.open()
 	for _, p := range waiting {
@@ -241,7 +241,7 @@ func TestClocksApart(t *testing.T) {
 	f.Counter = programs.Start(t, programs.Spec{Name: "skewed", Path: skewed, Args: []string{"--config", f.CounterConfig(0)},
 		Env:   []string{"HEADGATE_CLOCK_SKEW=900ms", "HEADGATE_COUNTER_CLIENT_PASSWORD=" + programs.ClientPassword, "HEADGATE_COUNTER_OPERATOR_PASSWORD=" + programs.OperatorPassword},
 		Ready: f.Admin("counter-s1") + "/readyz"})
-	waitFor(t, 20*time.Second, "the edge tells", func() bool {
+	waitFor(t, patience, "the edge tells", func() bool {
 		text := page(f.Admin("interceptor") + "/readyz?verbose")
 		return strings.Contains(text, "clock (degraded): the counter's clock is ") && strings.Contains(text, "ahead of this machine's: let both follow the same time servers")
 	})

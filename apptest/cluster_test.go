@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"headgate.example/apptest/programs"
 )
@@ -48,7 +47,7 @@ func TestClusterOnOneMachine(t *testing.T) {
 	if err := syscall.Kill(c.state().Supervisor, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, 5*time.Second, "status says that the supervisor is gone", func() bool {
+	waitFor(t, patience, "status says that the supervisor is gone", func() bool {
 		r := c.run("status")
 		return r.Code == 1 && strings.Contains(r.Stderr, "still run") && strings.Contains(r.Stderr, "mariadb")
 	})
@@ -182,13 +181,13 @@ func (c *localCluster) pay(token, order string) {
 		c.t.Fatal(err)
 	}
 	_ = page.Body.Close()
-	waitFor(c.t, 15*time.Second, "the order is paid", func() bool { return c.order(token, order, "1s") == "paid" })
+	waitFor(c.t, patience, "the order is paid", func() bool { return c.order(token, order, "1s") == "paid" })
 }
 
 // catalogueIsCached: nginx asks the interceptors once, not for everybody.
 func catalogueIsCached(t *testing.T, edge string) {
 	t.Helper()
-	waitFor(t, 5*time.Second, "the catalogue comes from nginx' cache", func() bool {
+	waitFor(t, patience, "the catalogue comes from nginx' cache", func() bool {
 		response, err := http.Get(edge + "/api/sales") //nolint:gosec // our own edge
 		if err != nil {
 			t.Fatal(err)
@@ -202,7 +201,7 @@ func catalogueIsCached(t *testing.T, edge string) {
 func (c *localCluster) isWell(interceptors, shards int) {
 	c.t.Helper()
 	var v clusterView
-	waitFor(c.t, 20*time.Second, "everything is well", func() bool { v = c.status(); return v.Well })
+	waitFor(c.t, patience, "everything is well", func() bool { v = c.status(); return v.Well })
 	for _, m := range v.State.Members {
 		if m.State != "running" || m.PID == 0 || m.Version == "" || m.Version == "?" || m.Cut {
 			c.t.Errorf("%+v", m)
@@ -254,7 +253,7 @@ func (c *localCluster) cutAndHeal() {
 	}
 	c.must("heal", "consumer-1")
 	c.must("heal", "consumer-2")
-	waitFor(c.t, 40*time.Second, "bob's order is in the ledger", func() bool { return c.order(bob, order, "2s") == "unpaid" })
+	waitFor(c.t, patience, "bob's order is in the ledger", func() bool { return c.order(bob, order, "2s") == "unpaid" })
 }
 
 // nothingLeft wants no process and no table of the cluster.

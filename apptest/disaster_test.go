@@ -64,7 +64,7 @@ func (d *drill) buy(count int) {
 	for _, b := range left {
 		d.buyer[b.User] = b
 	}
-	waitFor(d.t, time.Minute, fmt.Sprintf("%d people have bought", count), func() bool {
+	waitFor(d.t, patience, fmt.Sprintf("%d people have bought", count), func() bool {
 		report, err := crowd.Run(d.t.Context(), crowd.Plan{Base: d.edge, Sale: drillSale, Connections: 20, Rounds: 10, Pause: time.Second}, left)
 		if err != nil {
 			d.t.Fatal(err)
@@ -94,7 +94,7 @@ func (d *drill) cancel(count int) {
 		if count--; count < 0 {
 			return
 		}
-		waitFor(d.t, 30*time.Second, "order "+order+" is cancelled", func() bool {
+		waitFor(d.t, patience, "order "+order+" is cancelled", func() bool {
 			return post(d.t, d.edge+"/api/orders/"+order+"/cancel", d.buyer[user].Token, struct{}{}, &struct{}{}) == http.StatusOK
 		})
 		delete(d.orders, user)
@@ -182,7 +182,7 @@ func TestCounterDiskLost(t *testing.T) {
 		d.loseCounter(0)
 		d.fleet.StartCounter(0) // bootstrap: true, on an empty folder
 		d.fleet.StartConsumer(0)
-		waitFor(t, 30*time.Second, "the audit says that the sale is lost", func() bool {
+		waitFor(t, patience, "the audit says that the sale is lost", func() bool {
 			r := d.cli("audit")
 			return r.Code == 1 && strings.Contains(r.Stdout, "the counter does not know the sale") && strings.Contains(r.Stdout, "ready 0")
 		})
@@ -205,7 +205,7 @@ func TestShardDiskLost(t *testing.T) {
 	}
 	d.loseCounter(1)
 	d.fleet.StartCounter(1)
-	waitFor(t, 30*time.Second, "the audit says that a shard lost it", func() bool {
+	waitFor(t, patience, "the audit says that a shard lost it", func() bool {
 		r := d.cli("audit")
 		return r.Code == 1 && strings.Contains(r.Stdout, "but the counter does not know it")
 	})
@@ -234,7 +234,7 @@ func TestOldLedgerRestored(t *testing.T) {
 		d.fleet.Consumer.Kill()
 		back()
 		d.fleet.StartBackend(0)
-		waitFor(t, 30*time.Second, "the audit says what is lost", func() bool {
+		waitFor(t, patience, "the audit says what is lost", func() bool {
 			r := d.cli("audit")
 			return r.Code != 0 && strings.Contains(r.Stdout, "has it as released")
 		})

@@ -127,7 +127,7 @@ func TestThreeEdgesKeepOneBudget(t *testing.T) {
 	for _, e := range three {
 		e.Start()
 	}
-	waitFor(t, 15*time.Second, "three edges agree", func() bool { return edges.Agreed(three...) })
+	waitFor(t, patience, "three edges agree", func() bool { return edges.Agreed(three...) })
 	crowd := &budgetCrowd{t: t, tokens: signer.New().Many("u", edgeUsers), admitted: make([]atomic.Int32, edgeUsers), owner: make([]atomic.Pointer[string], edgeUsers)}
 	crowd.ask(three...)
 	began := time.Now()

@@ -198,7 +198,7 @@ func (f *faulty) restartInCommit(t *testing.T) {
 // raiseAlarm waits until the alarm is in force: the broker looks at its memory now and then.
 func (f *faulty) raiseAlarm(t *testing.T) {
 	f.watermark(t, "0.000001")
-	waitFor(t, 20*time.Second, "the broker has an alarm", func() bool {
+	waitFor(t, patience, "the broker has an alarm", func() bool {
 		return f.set.RabbitMQ.Control(t.Context(), "eval", "case rabbit_alarm:get_alarms() of [] -> exit(no_alarm); _ -> ok end.") == nil
 	})
 }

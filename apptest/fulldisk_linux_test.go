@@ -2,10 +2,11 @@ package apptest
 
 import (
 	"errors"
-	"io"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,15 +19,21 @@ import (
 )
 
 const (
-	diskBytes    = 80 << 20
-	diskBuyers   = 16
-	diskPatience = 3 * time.Second
+	diskBytes  = 96 << 20
+	diskLow    = 33 << 20 // min_free_bytes: two log files and a little
+	diskMargin = 2 << 20
+	diskBuyers = 16
+	diskRetry  = 5 * time.Millisecond
+	diskTries  = 8
 )
 
 // TestDiskIsFullWithinTheLog fills the disk of a running counter in one go, faster than it looks at what is
 // free, on a file system that gives log files no space in advance: the log's own write fails. Whoever was told
 // something keeps it, the program ends in words, cannot lose anything at starts without space, and goes on
 // when there is some.
+//
+// The counter looks each second, and logs what has changed. So the disk is filled to below the mark, a little is given
+// back, and when the counter has said so there is almost a second to fill the rest.
 func TestDiskIsFullWithinTheLog(t *testing.T) {
 	disk := smallDisk(t)
 	shard, err := voters.New(bin.Path("counter"), t.TempDir(), 1)
@@ -35,44 +42,51 @@ func TestDiskIsFullWithinTheLog(t *testing.T) {
 	}
 	t.Cleanup(shard.Close)
 	counter := shard.Voters[0]
-	if err := counter.Move(filepath.Join(disk, "data")); err != nil {
+	if err := counter.Move(filepath.Join(disk, "data"), fmt.Sprintf("limits: {min_free_bytes: %d}\n", diskLow)); err != nil {
 		t.Fatal(err)
 	}
-	if err := shard.Start(deadline(t, 30*time.Second)); err != nil {
+	if err := shard.Start(deadline(t, patience)); err != nil {
 		t.Fatal(err)
 	}
-	if err := shard.OpenSale(deadline(t, 30*time.Second), "full", 10_000_000, 1); err != nil {
+	if err := shard.OpenSale(deadline(t, patience), "full", 10_000_000, 1); err != nil {
 		t.Fatal(err)
 	}
 	buyers := &diskCrowd{t: t, address: counter.Client}
 	failed := 0
-	for round := 0; failed < 2 && round < 6; round++ {
+	for try := 0; failed < 2 && try < diskTries; try++ {
+		ballast := hasJustLooked(t, disk, counter)
+		ended, look, before := false, lastLook(counter), buyers.bought.Load()
 		stop := buyers.press()
-		before := buyers.bought.Load()
-		eventually(t, 30*time.Second, func() bool { return buyers.bought.Load() > before+500 })
+		waitFor(t, patience, "people buy", func() bool { return buyers.bought.Load() > before+diskBuyers })
 		filler := fillDisk(t, disk)
-		select {
-		case <-counter.Ended():
+		waitFor(t, patience, "the counter ends, or has looked and takes nothing any more", func() bool {
+			select {
+			case <-counter.Ended():
+				ended = true
+			default:
+			}
+			return ended || looked(counter, look, true)
+		})
+		stop()
+		if ended {
 			failed++
 			if log := counter.Log(); !strings.Contains(log, "no space left on device") {
 				t.Errorf("the counter ended for another reason:\n%s", log)
 			}
-		case <-time.After(5 * time.Second): // it looked in time, and refused
 		}
-		stop()
 		counter.Kill()
 		if err := counter.Start(); err != nil { // it may serve reads, or end in words; it must lose nothing
 			t.Fatal(err)
 		}
 		wait(t, time.Second)
 		counter.Kill()
-		if err := os.Remove(filler); err != nil {
+		if err := errors.Join(os.Remove(filler), os.Remove(ballast)); err != nil {
 			t.Fatal(err)
 		}
 		if err := counter.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := shard.Leader(deadline(t, 30*time.Second)); err != nil {
+		if _, err := shard.Leader(deadline(t, patience)); err != nil {
 			t.Fatalf("with space again: %v\n%s", err, counter.Log())
 		}
 		buyers.check(shard)
@@ -103,6 +117,61 @@ func smallDisk(t *testing.T) string {
 		}
 	})
 	return disk
+}
+
+var diskLine = regexp.MustCompile(`.*free disk space of the counter changed.*free_bytes=(\d+).*`)
+
+// looked reports whether a counter has logged another look at its disk than before, and saw that it is almost full, or not.
+func looked(counter *voters.Voter, before string, low bool) bool {
+	found := diskLine.FindStringSubmatch(lastLook(counter))
+	if found == nil || found[0] == before {
+		return false
+	}
+	free, err := strconv.ParseInt(found[1], 10, 64)
+	return err == nil && (free < diskLow) == low
+}
+
+// lastLook is what a counter logged of its last look that saw a change; "": nothing.
+func lastLook(counter *voters.Voter) string {
+	all := diskLine.FindAllString(counter.Log(), -1)
+	if len(all) == 0 {
+		return ""
+	}
+	return all[len(all)-1]
+}
+
+// hasJustLooked brings the disk to a little more than what counts as low, at a moment when the counter has just looked,
+// and gives the file that takes the room.
+func hasJustLooked(t *testing.T, disk string, counter *voters.Voter) (ballast string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(disk, "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	before, size := lastLook(counter), int64(0)
+	for piece := make([]byte, 1<<20); freeOn(t, disk) > diskLow-diskMargin; size += int64(len(piece)) {
+		if _, err := f.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, patience, "the counter sees that the disk is almost full", func() bool { return looked(counter, before, true) })
+	before = lastLook(counter)
+	if err := f.Truncate(max(0, size-(diskLow+diskMargin-freeOn(t, disk)))); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, patience, "the counter sees that it is not", func() bool { return looked(counter, before, false) })
+	return f.Name()
+}
+
+// freeOn is what is free on a disk, in bytes.
+func freeOn(t *testing.T, disk string) int64 {
+	t.Helper()
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(disk, &s); err != nil {
+		t.Fatal(err)
+	}
+	return int64(s.Bavail) * s.Bsize
 }
 
 // fillDisk takes all that is free, and gives the file that does.
@@ -141,7 +210,7 @@ func (c *diskCrowd) press() (stop func()) {
 	var pressing sync.WaitGroup
 	for range diskBuyers {
 		pressing.Go(func() {
-			conn, err := voters.Dial(c.address, diskPatience)
+			conn, err := voters.Dial(c.address, patience)
 			if err != nil {
 				return
 			}
@@ -159,11 +228,11 @@ func (c *diskCrowd) press() (stop func()) {
 // once buys one unit; false when the connection is of no more use.
 func (c *diskCrowd) once(conn *voters.Conn) bool {
 	user := "u" + strconv.FormatInt(c.next.Add(1), 10)
-	reply, err := conn.Do(diskPatience, "RESERVE", "full", user, "1", "")
+	reply, err := conn.Do(patience, "RESERVE", "full", user, "1", "")
 	if list, _ := reply.([]any); err == nil && len(list) == 6 && list[0] == "reserved" {
 		order, _ := list[1].(string)
 		c.held.Store(order, user)
-		reply, err = conn.Do(diskPatience, "CONFIRM", order)
+		reply, err = conn.Do(patience, "CONFIRM", order)
 		if list, _ := reply.([]any); err == nil && len(list) == 1 && list[0] == "confirmed" {
 			c.paid.Store(order, true)
 			c.bought.Add(1)
@@ -172,8 +241,9 @@ func (c *diskCrowd) once(conn *voters.Conn) bool {
 	}
 	switch {
 	case errors.Is(err, voters.ReplyError("TRYAGAIN")), errors.Is(err, voters.ReplyError("MOVED")):
+		wait(c.t, diskRetry)
 		return true // certainly not done
-	case errors.Is(err, voters.ReplyError("UNKNOWN")), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, voters.ReplyError("UNKNOWN")), err != nil && !errors.As(err, new(voters.ReplyError)): // or the connection is lost
 		c.unknown.Add(1)
 		return false
 	}
@@ -184,13 +254,13 @@ func (c *diskCrowd) once(conn *voters.Conn) bool {
 // check asks for every order that anybody was told of.
 func (c *diskCrowd) check(shard *voters.Shard) {
 	c.t.Helper()
-	conn, err := voters.Dial(c.address, diskPatience)
+	conn, err := voters.Dial(c.address, patience)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	defer conn.Close()
 	c.held.Range(func(order, user any) bool {
-		reply, err := conn.Do(diskPatience, "ORDER", order.(string))
+		reply, err := conn.Do(patience, "ORDER", order.(string))
 		f := voters.Fields(reply)
 		_, paid := c.paid.Load(order)
 		if err != nil || f["user"] != user || paid && f["state"] != "confirmed" {
@@ -199,7 +269,7 @@ func (c *diskCrowd) check(shard *voters.Shard) {
 		}
 		return true
 	})
-	reply, err := shard.Do(deadline(c.t, 30*time.Second), "AUDIT", "full")
+	reply, err := shard.Do(deadline(c.t, patience), "AUDIT", "full")
 	if f := voters.Fields(reply); err != nil || f["violation"] != "" {
 		c.t.Errorf("AUDIT: %v, %v", f, err)
 	}

@@ -41,7 +41,7 @@ func TestLinearizable(t *testing.T) {
 	var decided, unknown int
 	for round := range rounds {
 		sale := fmt.Sprintf("linear%d", round)
-		if err := shard.OpenSale(deadline(t, 30*time.Second), sale, linearStock, 1); err != nil {
+		if err := shard.OpenSale(deadline(t, patience), sale, linearStock, 1); err != nil {
 			t.Fatal(err)
 		}
 		h := &linearHistory{sale: sale, shard: shard, start: time.Now()}
@@ -49,7 +49,7 @@ func TestLinearizable(t *testing.T) {
 		stop := h.press(t, random)
 		wait(t, linearLead)
 		fault()
-		if _, err := shard.Leader(deadline(t, 30*time.Second)); err != nil {
+		if _, err := shard.Leader(deadline(t, patience)); err != nil {
 			t.Fatal(err)
 		}
 		wait(t, linearAfter)
@@ -61,7 +61,7 @@ func TestLinearizable(t *testing.T) {
 		}
 		decided += len(h.operations) - h.unknown
 		unknown += h.unknown
-		if err := shard.Whole(deadline(t, 30*time.Second)); err != nil { // the next fault hits a whole shard
+		if err := shard.Whole(deadline(t, patience)); err != nil { // the next fault hits a whole shard
 			t.Fatal(err)
 		}
 	}
@@ -74,7 +74,7 @@ func TestLinearizable(t *testing.T) {
 // linearFault chooses what happens to the leader (one time in four: to another voter).
 func linearFault(t *testing.T, shard *voters.Shard, random *rand.Rand, round int) func() {
 	t.Helper()
-	victim, err := shard.Leader(deadline(t, 30*time.Second))
+	victim, err := shard.Leader(deadline(t, patience))
 	if err != nil {
 		t.Fatal(err)
 	}

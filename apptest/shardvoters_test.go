@@ -29,7 +29,7 @@ const (
 func TestLeadersOfTwoShardsAreKilled(t *testing.T) {
 	rounds := int(envNumber(t, "HEADGATE_SHARD_KILLS", 4))
 	shards := startCounter(t, 2)
-	if err := shards[0].OpenSale(deadline(t, time.Minute), "hot", rounds*hotStock, 1); err != nil {
+	if err := shards[0].OpenSale(deadline(t, patience), "hot", rounds*hotStock, 1); err != nil {
 		t.Fatal(err)
 	}
 	crowd := &hotCrowd{t: t, shards: shards, sale: "hot", stock: int64(rounds) * hotStock}
@@ -52,7 +52,7 @@ func TestLeadersOfTwoShardsAreKilled(t *testing.T) {
 			leader.Kill()
 			t.Logf("round %d: killed %s of %s", round, leader.ID, s.Name)
 		}
-		eventually(t, 30*time.Second, func() bool { return crowd.sold.Load() > before+100 || crowd.over.Load() > 0 })
+		waitFor(t, patience, "people buy on", func() bool { return crowd.sold.Load() > before+100 || crowd.over.Load() > 0 })
 		for _, s := range shards {
 			for _, v := range s.Voters {
 				if !v.Running() {
@@ -92,7 +92,7 @@ func startCounter(t *testing.T, count int) []*voters.Shard {
 		}
 	})
 	for _, s := range shards {
-		if err := s.Start(deadline(t, 30*time.Second)); err != nil {
+		if err := s.Start(deadline(t, patience)); err != nil {
 			t.Fatal(err)
 		}
 	}

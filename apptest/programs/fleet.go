@@ -217,7 +217,15 @@ func (f *Fleet) adapt(c *Config, name string, spec *FleetSpec, shards []any) {
 
 func (f *Fleet) start(name string) *Process {
 	f.t.Helper()
-	return Start(f.t, Spec{Name: name, Path: f.bin.Path(program(name)), Args: []string{"--config", filepath.Join(f.folder, name+".yaml")},
+	p := f.launch(name)
+	p.WaitReady()
+	return p
+}
+
+// launch is start without waiting.
+func (f *Fleet) launch(name string) *Process {
+	f.t.Helper()
+	return Launch(f.t, Spec{Name: name, Path: f.bin.Path(program(name)), Args: []string{"--config", filepath.Join(f.folder, name+".yaml")},
 		Env: f.env, Ready: "http://" + f.ports[name] + "/readyz"})
 }
 
@@ -240,6 +248,18 @@ func (f *Fleet) StartConsumer(i int) {
 	f.t.Helper()
 	f.Consumers[i] = f.start(consumerName(i))
 	f.Consumer = f.Consumers[0]
+}
+
+// StartConsumers starts all consumers again after they have ended, together, and waits until they are ready.
+func (f *Fleet) StartConsumers() {
+	f.t.Helper()
+	for i := range f.Consumers {
+		f.Consumers[i] = f.launch(consumerName(i))
+	}
+	f.Consumer = f.Consumers[0]
+	for _, p := range f.Consumers {
+		p.WaitReady()
+	}
 }
 
 // StartInterceptor starts the edge again after it was killed.

@@ -35,6 +35,7 @@ type Voter struct {
 	listen string // host:port where it listens for them
 	folder string
 	config string
+	more   string // lines of the config
 	log    string
 	shard  *Shard
 	cmd    *exec.Cmd
@@ -125,6 +126,7 @@ func (v *Voter) configure() error {
 			fmt.Fprintf(&text, "  - {name: %s, number: %d, addresses: [%s]}\n", s.Name, number, strings.Join(s.Addresses(), ", "))
 		}
 	}
+	text.WriteString(v.more)
 	return os.WriteFile(v.config, []byte(text.String()), 0o600)
 }
 
@@ -143,9 +145,9 @@ func (v *Voter) Config() string { return v.config }
 // Folder is the voter's data folder.
 func (v *Voter) Folder() string { return v.folder }
 
-// Move puts the data folder elsewhere, before the voter's first start.
-func (v *Voter) Move(folder string) error {
-	v.folder = folder
+// Move puts the data folder elsewhere, before the voter's first start; more are lines for the end of its config.
+func (v *Voter) Move(folder, more string) error {
+	v.folder, v.more = folder, more
 	return v.configure()
 }
 

@@ -128,11 +128,8 @@ func (c *broken) check(t *testing.T, f *programs.Fleet, program string) {
 				return false
 			}
 		}
-		return true
+		return (p.Page("/readyz") == "ok, degraded\n") == c.ready
 	})
-	if ready := p.Page("/readyz") == "ok, degraded\n"; ready != c.ready {
-		t.Errorf("/readyz: %s", p.Page("/readyz?verbose"))
-	}
 	if code := p.Stop(30 * time.Second); code != 0 {
 		t.Errorf("it ended with exit code %d when asked to", code)
 	}
@@ -150,6 +147,7 @@ func tells(t *testing.T, text string, says []string) {
 // With a broker that refuses the password, or is away, a backend serves (reading, and refusing orders), a consumer is
 // not ready; both say why, and try again in growing pauses. When the way is free, they are well by themselves.
 func TestBrokerRefusesThePassword(t *testing.T) {
+	t.Parallel()
 	address := need(t, "HEADGATE_TEST_AMQP_URL")
 	host := strings.TrimSuffix(address[strings.Index(address, "@")+1:], "/")
 	f := programs.NewFleet(t, bin, programs.FleetSpec{})
@@ -158,37 +156,36 @@ func TestBrokerRefusesThePassword(t *testing.T) {
 			c.Set("queue", map[string]any{"driver": "rabbitmq", "url": url, "prefix": "refused"})
 		}
 	}
-	gate := newGate(t, host)
-	for _, program := range []string{"backend", "consumer"} {
-		level := map[string]string{"backend": "degraded", "consumer": "required"}[program]
-		refused := f.Launch(program, "", queue("amqp://guest:wrong@"+host+"/"))
-		waitFor(t, patience, "/readyz names user and field", func() bool {
-			text := refused.Page("/readyz?verbose")
-			return strings.Contains(text, "queue ("+level+")") && strings.Contains(text, host+` (it runs, and refuses user "guest" or its password in queue.url)`)
+	for program, level := range map[string]string{"backend": "degraded", "consumer": "required"} {
+		t.Run(program, func(t *testing.T) {
+			t.Parallel()
+			gate := newGate(t, host)
+			refused := f.Launch(program, "", queue("amqp://guest:wrong@"+host+"/"))
+			heals := f.Launch(program, "", queue("amqp://guest:guest@"+gate.address+"/"))
+			waitFor(t, patience, "/readyz names user and field", func() bool {
+				text := refused.Page("/readyz?verbose")
+				return strings.Contains(text, "queue ("+level+")") && strings.Contains(text, host+` (it runs, and refuses user "guest" or its password in queue.url)`) &&
+					strings.HasPrefix(refused.Page("/readyz"), "ok") == (program == "backend")
+			})
+			waitFor(t, patience, "/readyz says that the broker is away", func() bool {
+				return strings.Contains(heals.Page("/readyz?verbose"), "queue ("+level+"): ") && strings.Contains(heals.Page("/readyz?verbose"), gate.address)
+			})
+			gate.open()
+			waitFor(t, patience, "the queue is well again", func() bool { return strings.Contains(heals.Page("/readyz?verbose"), "queue ("+level+"): ok") })
+			heals.Stop(patience)
+			waitFor(t, patience, "it tries again", func() bool { return strings.Count(refused.Log(), "no connection to the broker for publishing") >= 2 })
+			if log := refused.Log(); strings.Contains(log, "guest:wrong") {
+				t.Errorf("the log shows the password:\n%s", log)
+			}
+			refused.Stop(patience)
 		})
-		if ready := strings.HasPrefix(refused.Page("/readyz"), "ok"); ready != (program == "backend") {
-			t.Errorf("%s: /readyz: %s", program, refused.Page("/readyz?verbose"))
-		}
-		waitFor(t, patience, "it tries again", func() bool { return strings.Count(refused.Log(), "no connection to the broker for publishing") >= 2 })
-		if log := refused.Log(); strings.Contains(log, "guest:wrong") {
-			t.Errorf("the log shows the password:\n%s", log)
-		}
-		refused.Stop(30 * time.Second)
-
-		heals := f.Launch(program, "", queue("amqp://guest:guest@"+gate.address+"/"))
-		waitFor(t, patience, "/readyz says that the broker is away", func() bool {
-			return strings.Contains(heals.Page("/readyz?verbose"), "queue ("+level+"): ") && strings.Contains(heals.Page("/readyz?verbose"), gate.address)
-		})
-		gate.open()
-		waitFor(t, patience, "the queue is well again", func() bool { return strings.Contains(heals.Page("/readyz?verbose"), "queue ("+level+"): ok") })
-		heals.Stop(30 * time.Second)
-		gate.shut()
 	}
 }
 
 // With the database down at the start, backend and consumer wait for it, say so, and have nothing open meanwhile;
 // then they start by themselves. A refused password is told as such.
 func TestDatabaseDownAtStart(t *testing.T) {
+	t.Parallel()
 	dsn := freshDatabase(t, need(t, "HEADGATE_TEST_MYSQL_DSN"))
 	host := dsn[strings.Index(dsn, "(")+1 : strings.Index(dsn, ")")]
 	f := programs.NewFleet(t, bin, programs.FleetSpec{})
@@ -227,6 +224,7 @@ func TestDatabaseDownAtStart(t *testing.T) {
 
 // A counter whose clock is off: the edge says so, and so does the preflight.
 func TestClocksApart(t *testing.T) {
+	t.Parallel()
 	root, err := programs.Root()
 	if err != nil {
 		t.Fatal(err)

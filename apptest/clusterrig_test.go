@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -288,17 +290,12 @@ func worksBelow(folder string) (found []string) {
 	return found
 }
 
-// nftTables lists the tables that cut members off.
-func nftTables(t *testing.T) (tables []string) {
-	t.Helper()
-	said, err := exec.Command(need(t, "HEADGATE_TEST_NFT"), "list", "tables").Output()
+// cuts reports whether the table that cuts members off is there.
+func (c *localCluster) cuts() bool {
+	c.t.Helper()
+	said, err := exec.Command(need(c.t, "HEADGATE_TEST_NFT"), "list", "tables").Output()
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	for line := range strings.Lines(string(said)) {
-		if strings.Contains(line, "headgate_") {
-			tables = append(tables, strings.TrimSpace(line))
-		}
-	}
-	return tables
+	return strings.Contains(string(said), fmt.Sprintf("headgate_%08x", crc32.ChecksumIEEE([]byte(c.folder))))
 }

@@ -152,9 +152,11 @@ func (d *drill) finish(resume bool) {
 // parts runs a drill on the embedded parts, and on RabbitMQ and MariaDB.
 func onParts(t *testing.T, shards int, run func(t *testing.T, d *drill, dsn string)) {
 	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
 		run(t, newDrill(t, programs.FleetSpec{Shards: shards}, ""), "")
 	})
 	t.Run("real", func(t *testing.T) {
+		t.Parallel()
 		amqp := need(t, "HEADGATE_TEST_AMQP_URL")
 		dsn := freshDatabase(t, need(t, "HEADGATE_TEST_MYSQL_DSN"))
 		prefix := fmt.Sprintf("drill%d", time.Now().UnixNano())
@@ -173,6 +175,7 @@ func (d *drill) loseCounter(shard int) {
 
 // TestCounterDiskLost: orders are in the ledger, in the queue and freed when the counter's folder goes.
 func TestCounterDiskLost(t *testing.T) {
+	t.Parallel()
 	onParts(t, 1, func(t *testing.T, d *drill, _ string) {
 		d.buy(80)
 		d.cancel(15)
@@ -193,6 +196,7 @@ func TestCounterDiskLost(t *testing.T) {
 
 // TestShardDiskLost: one of two shards goes, after units have moved both ways.
 func TestShardDiskLost(t *testing.T) {
+	t.Parallel()
 	d := newDrill(t, programs.FleetSpec{Shards: 2}, "")
 	sorted := d.byShard(t, d.fresh)
 	d.fresh = append(append(append([]crowd.Buyer(nil), sorted["s2"][:130]...), sorted["s1"]...), sorted["s2"][130:]...)
@@ -220,6 +224,7 @@ func TestShardDiskLost(t *testing.T) {
 // TestOldLedger: the ledger is restored from a backup that lacks the last orders, the end of others, and
 // a change of the sale.
 func TestOldLedgerRestored(t *testing.T) {
+	t.Parallel()
 	onParts(t, 1, func(t *testing.T, d *drill, dsn string) {
 		d.buy(60)
 		d.settled(t, drillSale)
@@ -317,6 +322,7 @@ func splitDSN(t *testing.T, dsn string) (address, database, user string) {
 
 // TestOldCounterRestored: the counter is restored from a backup that is older than the last orders.
 func TestOldCounterRestored(t *testing.T) {
+	t.Parallel()
 	d := newDrill(t, programs.FleetSpec{}, "")
 	d.buy(50)
 	file := filepath.Join(t.TempDir(), "s1.backup")

@@ -28,7 +28,7 @@ func TestAnEdgeThatStandsStill(t *testing.T) {
 		waitFor(t, patience, what, func() bool { return edges.Agreed(list...) })
 	}
 	agreed("three edges agree", three...)
-	crowd := &budgetCrowd{t: t, tokens: signer.New().Many("u", users), admitted: make([]atomic.Int32, users), owner: make([]atomic.Pointer[string], users)}
+	crowd := &budgetCrowd{t: t, watch: startStopwatch(t), tokens: signer.New().Many("u", users), admitted: make([]atomic.Int32, users), owner: make([]atomic.Pointer[string], users)}
 	crowd.ask(three...)
 	crowd.run(before, nil)
 	for i := range crowd.admitted {

@@ -46,6 +46,7 @@ type faulty struct {
 // lost after 202, nothing sold twice, no unit stuck. HEADGATE_FAULT_ROUNDS sets the rounds of each kind, HEADGATE_FAULT_KINDS
 // the kinds, by their names with commas between them (default: all); the seed is printed, HEADGATE_FAULT_SEED repeats it.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	rounds := int(envNumber(t, "HEADGATE_FAULT_ROUNDS", 2))
 	seed := envNumber(t, "HEADGATE_FAULT_SEED", time.Now().UnixNano())
 	t.Logf("HEADGATE_FAULT_SEED=%d HEADGATE_FAULT_ROUNDS=%d", seed, rounds)

@@ -35,6 +35,7 @@ const (
 // The counter looks each second, and logs what has changed. So the disk is filled to below the mark, a little is given
 // back, and when the counter has said so there is almost a second to fill the rest.
 func TestDiskIsFullWithinTheLog(t *testing.T) {
+	t.Parallel()
 	disk := smallDisk(t)
 	shard, err := voters.New(bin.Path("counter"), t.TempDir(), 1)
 	if err != nil {

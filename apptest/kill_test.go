@@ -23,6 +23,7 @@ const (
 // again on the same data, and compares every answer that buyers got with the ledger. The seed is
 // printed; HEADGATE_KILL_SEED repeats it, HEADGATE_KILL_ROUNDS sets the number of rounds.
 func TestKillRounds(t *testing.T) {
+	t.Parallel()
 	rounds := int(envNumber(t, "HEADGATE_KILL_ROUNDS", 3))
 	seed := envNumber(t, "HEADGATE_KILL_SEED", time.Now().UnixNano())
 	t.Logf("HEADGATE_KILL_SEED=%d HEADGATE_KILL_ROUNDS=%d", seed, rounds)

@@ -33,6 +33,7 @@ const (
 // and shows that every history could have come from one counter that does one thing after the other.
 // HEADGATE_LINEAR_ROUNDS sets the number of faults, HEADGATE_LINEAR_SEED repeats their choice.
 func TestLinearizable(t *testing.T) {
+	t.Parallel()
 	rounds := int(envNumber(t, "HEADGATE_LINEAR_ROUNDS", 7))
 	seed := envNumber(t, "HEADGATE_LINEAR_SEED", time.Now().UnixNano())
 	t.Logf("HEADGATE_LINEAR_SEED=%d HEADGATE_LINEAR_ROUNDS=%d", seed, rounds)

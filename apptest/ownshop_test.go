@@ -227,6 +227,7 @@ func (o *ownShop) cancel(id, user string) {
 // TestOwnShop runs the example of a shop of one's own: buy, repeat, refuse, free a unit, and what may
 // die in between.
 func TestOwnShop(t *testing.T) {
+	t.Parallel()
 	o := startOwnShop(t, nil)
 	o.openSale("kettle", 2, time.Now().Add(-time.Minute))
 	waitFor(t, patience, "the edge knows of the sale", func() bool { return o.press("kettle", "u0", "card=declined").status == http.StatusPaymentRequired })

@@ -92,6 +92,7 @@ func threeVoters(t *testing.T, f *programs.Fleet, raft string) *programs.Extra {
 // TestPreflight holds the command to a system that is whole, and then to one that is broken in one way after the
 // other: each has its own line.
 func TestPreflight(t *testing.T) {
+	t.Parallel()
 	raft := programs.FreePorts(t, 1)[0]
 	f := programs.NewFleet(t, bin, programs.FleetSpec{Edit: func(program string, c *programs.Config) {
 		if program == "counter-s1" {

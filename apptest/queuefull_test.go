@@ -21,7 +21,7 @@ const (
 	fullBuyers = 26_000
 	fullAfter  = 8_000 // of them press when it is drained again
 	fullHands  = 16    // buyers at a time
-	fullFor    = 6 * time.Second
+	fullFor    = 4 * time.Second
 )
 
 // TestQueueFull stops the consumer in front of a queue that takes a few orders only: once it is full,

@@ -132,6 +132,7 @@ func TestCrowdOverTwoShards(t *testing.T) {
 // TestOneShardIsKilled kills one of three shards in the middle of a sale. Buyers of the others go on,
 // nobody is told that all is sold while its units lie there, and after its restart everything is sold.
 func TestOneShardIsKilled(t *testing.T) {
+	t.Parallel()
 	const stock, buyerCount = 600, 3000
 	fleet, m := startShards(t, 3)
 	m.must(t, "sale", "create", "kill", "--title", "Kill", "--stock", strconv.Itoa(stock), "--limit", "1", "--price", "100", "--hold-for", "5s", "--open")
@@ -227,6 +228,7 @@ func TestOneShardIsKilled(t *testing.T) {
 // TestStockChangesOverShards raises and cuts the stock in the middle of a sale, below what one shard has
 // sold: the others pay.
 func TestStockChangesOverShards(t *testing.T) {
+	t.Parallel()
 	fleet, m := startShards(t, 2)
 	m.must(t, "sale", "create", "stock", "--title", "Stock", "--stock", "40", "--limit", "1", "--price", "100", "--open")
 	sorted := m.byShard(t, m.buyers(t, 200, "c"))

@@ -27,6 +27,7 @@ const (
 // units are borrowed all the time. In the end every unit is sold, to one user each, and every order that a
 // buyer was told of is there. HEADGATE_SHARD_KILLS sets the number of rounds.
 func TestLeadersOfTwoShardsAreKilled(t *testing.T) {
+	t.Parallel()
 	rounds := int(envNumber(t, "HEADGATE_SHARD_KILLS", 4))
 	shards := startCounter(t, 2)
 	if err := shards[0].OpenSale(deadline(t, patience), "hot", rounds*hotStock, 1); err != nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -44,7 +45,7 @@ type Fleet struct {
 	env        []string
 	folder     string
 	ports      map[string]string // of each program's admin server
-	extras     int               // were launched
+	extras     atomic.Int64      // were launched
 	ConfigFile string            // of the operator's commands
 	Edge       string            // http://host:port
 	LedgerFile string            // of SQLite
@@ -75,18 +76,15 @@ func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
 	f.LedgerFile = filepath.Join(f.folder, "ledger.db")
 	f.ConfigFile = filepath.Join(f.folder, "headgate.yaml")
 	f.writeConfigs(&spec)
-	for i := range spec.Shards {
-		f.Counters = append(f.Counters, f.start(counterName(i)))
-	}
-	f.Counter = f.Counters[0]
-	for i := range spec.Backends {
-		f.Backends = append(f.Backends, f.start(backendName(i)))
-	}
-	f.Backend = f.Backends[0]
-	for i := range spec.Consumers {
-		f.Consumers = append(f.Consumers, f.start(consumerName(i)))
-	}
-	f.Consumer = f.Consumers[0]
+	f.Counters = f.startAll(counterName, spec.Shards)
+	both := f.startAll(func(i int) string {
+		if i < spec.Backends {
+			return backendName(i)
+		}
+		return consumerName(i - spec.Backends)
+	}, spec.Backends+spec.Consumers)
+	f.Backends, f.Consumers = both[:spec.Backends:spec.Backends], both[spec.Backends:]
+	f.Counter, f.Backend, f.Consumer = f.Counters[0], f.Backends[0], f.Consumers[0]
 	f.Interceptor = f.start("interceptor")
 	return f
 }
@@ -222,6 +220,18 @@ func (f *Fleet) start(name string) *Process {
 	return p
 }
 
+// startAll starts so many programs together, and waits until all are ready.
+func (f *Fleet) startAll(name func(i int) string, count int) (all []*Process) {
+	f.t.Helper()
+	for i := range count {
+		all = append(all, f.launch(name(i)))
+	}
+	for _, p := range all {
+		p.WaitReady()
+	}
+	return all
+}
+
 // launch is start without waiting.
 func (f *Fleet) launch(name string) *Process {
 	f.t.Helper()
@@ -253,13 +263,8 @@ func (f *Fleet) StartConsumer(i int) {
 // StartConsumers starts all consumers again after they have ended, together, and waits until they are ready.
 func (f *Fleet) StartConsumers() {
 	f.t.Helper()
-	for i := range f.Consumers {
-		f.Consumers[i] = f.launch(consumerName(i))
-	}
+	f.Consumers = f.startAll(consumerName, len(f.Consumers))
 	f.Consumer = f.Consumers[0]
-	for _, p := range f.Consumers {
-		p.WaitReady()
-	}
 }
 
 // StartInterceptor starts the edge again after it was killed.

@@ -36,7 +36,7 @@ type budgetCrowd struct {
 	away     atomic.Int64             // 503
 	lastAway atomic.Int64             // when, by the watch
 	watch    *stopwatch
-	failed   atomic.Int64             // requests to an edge that is gone
+	failed   atomic.Int64 // requests to an edge that is gone
 
 	mu      sync.Mutex
 	clients []*fasthttp.HostClient // of the edges that are asked

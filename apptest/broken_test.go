@@ -28,6 +28,7 @@ type broken struct {
 // TestBrokenDeployments starts programs in deployments that are broken in one way each: every program says what is
 // wrong, where, and what to do, on /readyz or in its last words; and none half-starts.
 func TestBrokenDeployments(t *testing.T) {
+	t.Parallel()
 	f := programs.NewFleet(t, bin, programs.FleetSpec{})
 	taken := listening(t)
 	noCounter := httptest.NewServer(http.NotFoundHandler())

@@ -3,6 +3,8 @@ package apptest
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +27,7 @@ const (
 	diskBuyers = 16
 	diskRetry  = 5 * time.Millisecond
 	diskTries  = 8
+	diskFlood  = 5000 // reservations of some 150 bytes: the log needs more than it has filled with zeros ahead, 256 KiB
 )
 
 // TestDiskIsFullWithinTheLog fills the disk of a running counter in one go, faster than it looks at what is
@@ -33,7 +36,7 @@ const (
 // when there is some.
 //
 // The counter looks each second, and logs what has changed. So the disk is filled to below the mark, a little is given
-// back, and when the counter has said so there is almost a second to fill the rest.
+// back, and when the counter has said so there is almost a second to fill the rest, and to send more than its log has room for.
 func TestDiskIsFullWithinTheLog(t *testing.T) {
 	t.Parallel()
 	disk := smallDisk(t)
@@ -60,6 +63,7 @@ func TestDiskIsFullWithinTheLog(t *testing.T) {
 		stop := buyers.press()
 		waitFor(t, patience, "people buy", func() bool { return buyers.bought.Load() > before+diskBuyers })
 		filler := fillDisk(t, disk)
+		buyers.flood(try)
 		waitFor(t, patience, "the counter ends, or has looked and takes nothing any more", func() bool {
 			select {
 			case <-counter.Ended():
@@ -223,6 +227,26 @@ func (c *diskCrowd) press() (stop func()) {
 	return func() {
 		stopped.Store(true)
 		pressing.Wait()
+	}
+}
+
+// flood reserves a lot at once, for people who hear nothing of it.
+func (c *diskCrowd) flood(try int) {
+	conn, err := net.DialTimeout("tcp", c.address, patience)
+	if err != nil {
+		return // it has ended
+	}
+	defer conn.Close()
+	var text strings.Builder
+	key := strings.Repeat("k", 64)
+	for i := range diskFlood {
+		user := fmt.Sprintf("flood-%d-%d", try, i)
+		fmt.Fprintf(&text, "*5\r\n$7\r\nRESERVE\r\n$4\r\nfull\r\n$%d\r\n%s\r\n$1\r\n1\r\n$64\r\n%s\r\n", len(user), user, key)
+	}
+	text.WriteString("*1\r\n$4\r\nQUIT\r\n")
+	if _, err := io.WriteString(conn, text.String()); err == nil {
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		_, _ = io.Copy(io.Discard, conn) // to its end, or the connection's
 	}
 }
 

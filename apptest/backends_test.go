@@ -12,8 +12,11 @@ import (
 // TestBackendsRestartInTurn restarts each of two backends under load, gently and then with kill -9. What
 // never left goes to the other one; only what was under way at a killed one is an unknown outcome.
 func TestBackendsRestartInTurn(t *testing.T) {
-	fleet := programs.NewFleet(t, bin, programs.FleetSpec{Backends: 2})
-	book, err := ledger.OpenSQLite(fleet.LedgerFile)
+	// On a real broker: the file of the embedded queue is one that two backends and a consumer take turns at, and on a machine
+	// that does much else one of them may wait too long.
+	dsn := freshDatabase(t, need(t, "HEADGATE_TEST_MYSQL_DSN"))
+	fleet := programs.NewFleet(t, bin, programs.FleetSpec{Backends: 2, AMQP: need(t, "HEADGATE_TEST_AMQP_URL"), MySQL: dsn, Prefix: "turn"})
+	book, err := ledger.OpenMySQL(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,14 +76,9 @@ func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
 	f.LedgerFile = filepath.Join(f.folder, "ledger.db")
 	f.ConfigFile = filepath.Join(f.folder, "headgate.yaml")
 	f.writeConfigs(&spec)
-	f.Counters = f.startAll(counterName, spec.Shards)
-	both := f.startAll(func(i int) string {
-		if i < spec.Backends {
-			return backendName(i)
-		}
-		return consumerName(i - spec.Backends)
-	}, spec.Backends+spec.Consumers)
-	f.Backends, f.Consumers = both[:spec.Backends:spec.Backends], both[spec.Backends:]
+	f.Counters = f.startAll(counterName, 0, spec.Shards)
+	f.Backends = append(f.startAll(backendName, 0, 1), f.startAll(backendName, 1, spec.Backends)...) // the first makes the tables
+	f.Consumers = f.startAll(consumerName, 0, spec.Consumers)
 	f.Counter, f.Backend, f.Consumer = f.Counters[0], f.Backends[0], f.Consumers[0]
 	f.Interceptor = f.start("interceptor")
 	return f
@@ -220,10 +215,10 @@ func (f *Fleet) start(name string) *Process {
 	return p
 }
 
-// startAll starts so many programs together, and waits until all are ready.
-func (f *Fleet) startAll(name func(i int) string, count int) (all []*Process) {
+// startAll starts the programs from a number up to another together, and waits until all are ready.
+func (f *Fleet) startAll(name func(i int) string, from, to int) (all []*Process) {
 	f.t.Helper()
-	for i := range count {
+	for i := from; i < to; i++ {
 		all = append(all, f.launch(name(i)))
 	}
 	for _, p := range all {
@@ -263,7 +258,7 @@ func (f *Fleet) StartConsumer(i int) {
 // StartConsumers starts all consumers again after they have ended, together, and waits until they are ready.
 func (f *Fleet) StartConsumers() {
 	f.t.Helper()
-	f.Consumers = f.startAll(consumerName, len(f.Consumers))
+	f.Consumers = f.startAll(consumerName, 0, len(f.Consumers))
 	f.Consumer = f.Consumers[0]
 }
 

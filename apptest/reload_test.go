@@ -190,11 +190,11 @@ func startLoad(r *reloadRig, tokens []string) *load {
 	return l
 }
 
-// A real edge takes its config 200 times under load, by signal and by itself: no request fails, and each
+// A real edge takes its config 100 times under load, by signal and by itself: no request fails, and each
 // user is admitted exactly as often as his budget held at first. Then files that are wrong change
 // nothing, and say file, line and field.
 func TestReloadUnderLoad(t *testing.T) {
-	const reloads, byItself = 200, 3
+	const reloads, byItself = 100, 3
 	r := newReloadRig(t)
 	tokens := make([]string, reloadUsers)
 	for i := range tokens {

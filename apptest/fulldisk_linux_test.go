@@ -58,11 +58,14 @@ func TestDiskIsFullWithinTheLog(t *testing.T) {
 	buyers := &diskCrowd{t: t, address: counter.Client}
 	failed := 0
 	for try := 0; failed < 2 && try < diskTries; try++ {
+		began := time.Now()
 		ballast := hasJustLooked(t, disk, counter)
+		justLooked := time.Now()
 		ended, look, before := false, lastLook(counter), buyers.bought.Load()
 		stop := buyers.press()
 		waitFor(t, patience, "people buy", func() bool { return buyers.bought.Load() > before+diskBuyers })
 		filler := fillDisk(t, disk)
+		filled := time.Now()
 		buyers.flood(try)
 		waitFor(t, patience, "the counter ends, or has looked and takes nothing any more", func() bool {
 			select {
@@ -73,6 +76,8 @@ func TestDiskIsFullWithinTheLog(t *testing.T) {
 			return ended || looked(counter, look, true)
 		})
 		stop()
+		t.Logf("%s until the counter had just looked; the disk was full %s later; ended by itself: %v, %s after that", justLooked.Sub(began).Round(time.Millisecond),
+			filled.Sub(justLooked).Round(time.Millisecond), ended, time.Since(filled).Round(time.Millisecond))
 		if ended {
 			failed++
 			if log := counter.Log(); !strings.Contains(log, "no space left on device") {

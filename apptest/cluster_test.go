@@ -18,8 +18,8 @@ import (
 
 // TestClusterOnOneMachine takes the README's steps: up, sign in, buy through nginx, pay, audit, status, down.
 // On the way a member is killed, another cut off, the supervisor killed; nothing may be left behind.
+// It runs alone: beside another cluster it might be in the way of that one's ports.
 func TestClusterOnOneMachine(t *testing.T) {
-	t.Parallel()
 	c := newLocalCluster(t, "300ms")
 	c.up()
 	secrets, err := os.Stat(filepath.Join(c.folder, "cluster.env"))
@@ -119,9 +119,7 @@ func TestClusterRefusesToStart(t *testing.T) {
 				t.Errorf("up: exit code %d, want one that names %q:\n%s", r.Code, want, r.Stderr)
 			}
 		}
-		if left := worksBelow(c.folder); len(left) > 0 {
-			t.Errorf("still running: %v", left)
-		}
+		nobodyWorksBelow(t, c.folder)
 		if err := os.RemoveAll(c.folder); err != nil {
 			t.Fatal(err)
 		}
@@ -263,9 +261,7 @@ func (c *localCluster) cutAndHeal() {
 // nothingLeft wants no process and no table of the cluster.
 func (c *localCluster) nothingLeft() {
 	c.t.Helper()
-	if left := worksBelow(c.folder); len(left) > 0 {
-		c.t.Errorf("still running: %v", left)
-	}
+	nobodyWorksBelow(c.t, c.folder)
 	if c.cuts() {
 		c.t.Error("nftables still cuts a member off")
 	}

@@ -61,9 +61,7 @@ func newLocalCluster(t *testing.T, drainGrace string) *localCluster {
 			c.keepLogs()
 		}
 		c.run("down", "--wipe")
-		if left := worksBelow(folder); len(left) > 0 {
-			t.Errorf("still running: %v", left)
-		}
+		nobodyWorksBelow(t, folder)
 		_ = os.RemoveAll(folder)
 	})
 	if drainGrace != "" {
@@ -276,6 +274,24 @@ func (c *localCluster) keepLogs() {
 		return
 	}
 	c.t.Logf("the cluster's logs are kept in %s", kept)
+}
+
+// nobodyWorksBelow wants that no process' working folder lies below another. A broker's children end a moment after it, by
+// themselves: when they read that it is gone.
+func nobodyWorksBelow(t *testing.T, folder string) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience / 4); ; <-tick.C {
+		left := worksBelow(folder)
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("still running: %v", left)
+			return
+		}
+	}
 }
 
 // worksBelow lists the processes whose working folder lies below another.

@@ -131,7 +131,7 @@ func pressThrough(t *testing.T, m *market, tr trouble, buyers, newcomers []crowd
 // killAnswers are what buyers may be told while the program is killed and started again.
 func killAnswers() map[string]bool {
 	allowed := healthyAnswers()
-	for _, word := range []string{"no answer", "503 unknown_outcome", "503 paused"} {
+	for _, word := range []string{"no answer", "503 unknown_outcome"} {
 		allowed[word] = true
 	}
 	return allowed

@@ -1,6 +1,7 @@
 package apptest
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,21 +12,25 @@ import (
 // TestBackendsRestartInTurn restarts each of two backends under load, gently and then with kill -9. What
 // never left goes to the other one; only what was under way at a killed one is an unknown outcome.
 func TestBackendsRestartInTurn(t *testing.T) {
-	fleet := programs.NewFleet(t, bin, programs.FleetSpec{Backends: 2})
-	book, err := ledger.OpenSQLite(fleet.LedgerFile)
+	// On a real broker: the file of the embedded queue is one that two backends and a consumer take turns at, and on a machine
+	// that does much else one of them may wait too long.
+	dsn := freshDatabase(t, need(t, "HEADGATE_TEST_MYSQL_DSN"))
+	fleet := programs.NewFleet(t, bin, programs.FleetSpec{Backends: 2, AMQP: need(t, "HEADGATE_TEST_AMQP_URL"), MySQL: dsn, Prefix: "turn"})
+	book, err := ledger.OpenMySQL(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = book.Close() })
 	m := &market{edge: fleet.Edge, cli: fleet.CLI, ledger: book}
-	m.must(t, "sale", "create", "turn", "--title", "Turn", "--stock", "50000", "--limit", "1", "--price", "100", "--hold-for", "5s", "--open")
-	buyers := m.buyers(t, 30_000, "t")
+	m.must(t, "sale", "create", "turn", "--title", "Turn", "--stock", "100000", "--limit", "1", "--price", "100", "--hold-for", "5s", "--open")
+	buyers := m.buyers(t, 80_000, "t")
 	n := 0
-	waitFor(t, 20*time.Second, "the edge knows of the sale", func() bool {
+	waitFor(t, patience, "the edge knows of the sale", func() bool {
 		n += 30
 		return pressFor(t, m.edge, "turn", buyers[n-30:n], time.Minute)["202"] == 30
 	})
 	rest := buyers[n:]
+	var taken atomic.Int64
 	// press lets people press while do does its work, and gives what they were told.
 	press := func(what string, do func()) map[string]int {
 		done, answers := make(chan struct{}), make(chan map[string]int)
@@ -36,6 +41,9 @@ func TestBackendsRestartInTurn(t *testing.T) {
 			for at := 0; ; at += 32 {
 				for what, count := range pressFor(t, m.edge, "turn", some[at%len(some):min(at%len(some)+32, len(some))], time.Minute) {
 					sum[what] += count
+					if what == "202" {
+						taken.Add(int64(count))
+					}
 				}
 				select {
 				case <-done:
@@ -62,10 +70,12 @@ func TestBackendsRestartInTurn(t *testing.T) {
 	back := func(i int) {
 		fleet.StartBackend(i)
 		began := time.Now()
-		waitFor(t, 10*time.Second, "the edge has noticed", func() bool {
+		waitFor(t, patience, "the edge has noticed", func() bool {
 			return metric(t, fleet.Admin("interceptor")+"/metrics", `^headgate_interceptor_upstream_serves\{[^}]*\} (\d+)$`) == 2
 		})
 		t.Logf("backend %d serves again %s after it was ready", i+1, time.Since(began).Round(time.Millisecond))
+		before := taken.Load()
+		waitFor(t, patience, "people buy on", func() bool { return taken.Load() >= before+64 })
 	}
 	gentle := press("each stopped and started again", func() {
 		for i := range fleet.Backends {
@@ -93,9 +103,6 @@ func TestBackendsRestartInTurn(t *testing.T) {
 			if what != "202" && what != "503 unknown_outcome" {
 				t.Errorf("%d times %s", count, what)
 			}
-		}
-		if c.answers["202"] < 100 {
-			t.Errorf("only %d orders", c.answers["202"])
 		}
 	}
 	m.settled(t, "turn")

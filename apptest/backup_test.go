@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"headgate.example/apptest/programs"
 	"headgate.example/apptest/voters"
@@ -19,7 +18,7 @@ import (
 func TestBackupAndRestoreOfThreeVoters(t *testing.T) {
 	shard := startShard(t)
 	headgate := counterCommands(t, shard)
-	if err := shard.OpenSale(deadline(t, 30*time.Second), "b", 200, 1); err != nil {
+	if err := shard.OpenSale(deadline(t, patience), "b", 200, 1); err != nil {
 		t.Fatal(err)
 	}
 	b := &bookkeeper{t: t, shard: shard, sale: "b"}
@@ -57,7 +56,7 @@ func TestBackupAndRestoreOfThreeVoters(t *testing.T) {
 	if err := first.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := shard.Whole(deadline(t, time.Minute)); err != nil {
+	if err := shard.Whole(deadline(t, patience)); err != nil {
 		t.Fatal(err)
 	}
 
@@ -65,17 +64,17 @@ func TestBackupAndRestoreOfThreeVoters(t *testing.T) {
 	if f := b.audit(); f["from_backup"] != "1" || f["confirmed"] != "60" || f["violation"] != "" {
 		t.Errorf("after the restore: %v", f)
 	}
-	if reply, err := shard.Do(deadline(t, 30*time.Second), "RESERVE", "b", "somebody", "1", ""); err != nil || fmt.Sprint(reply) != "[paused 0]" {
+	if reply, err := shard.Do(deadline(t, patience), "RESERVE", "b", "somebody", "1", ""); err != nil || fmt.Sprint(reply) != "[paused 0]" {
 		t.Errorf("RESERVE: %v, %v", reply, err)
 	}
-	if _, err := shard.Do(deadline(t, 30*time.Second), "SALE.RESUME", "b", "3"); err == nil || !strings.Contains(err.Error(), "SALE.RESTORE") {
+	if _, err := shard.Do(deadline(t, patience), "SALE.RESUME", "b", "3"); err == nil || !strings.Contains(err.Error(), "SALE.RESTORE") {
 		t.Errorf("SALE.RESUME: %v", err)
 	}
 	// The ledger knows the rest.
-	if _, err := shard.Do(deadline(t, 30*time.Second), "SALE.RESTORE", b.restoreJSON(200)); err != nil {
+	if _, err := shard.Do(deadline(t, patience), "SALE.RESTORE", b.restoreJSON(200)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := shard.Do(deadline(t, 30*time.Second), "SALE.RESUME", "b", "3"); err != nil {
+	if _, err := shard.Do(deadline(t, patience), "SALE.RESUME", "b", "3"); err != nil {
 		t.Fatal(err)
 	}
 	before := b.highest()
@@ -83,7 +82,7 @@ func TestBackupAndRestoreOfThreeVoters(t *testing.T) {
 		t.Errorf("order %s was minted after %s", after, before)
 	}
 	// Every voter has it.
-	leader, err := shard.Leader(deadline(t, 30*time.Second))
+	leader, err := shard.Leader(deadline(t, patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +103,7 @@ type bookkeeper struct {
 // buy gives the last order's id.
 func (b *bookkeeper) buy(count int) string {
 	b.t.Helper()
-	ctx := deadline(b.t, time.Minute)
+	ctx := deadline(b.t, patience)
 	for range count {
 		reply, err := b.shard.Do(ctx, "RESERVE", b.sale, "u"+strconv.Itoa(len(b.orders)), "1", "")
 		if err != nil || !strings.HasPrefix(fmt.Sprint(reply), "[reserved ") {
@@ -123,7 +122,7 @@ func (b *bookkeeper) highest() string { return b.orders[len(b.orders)-1] }
 
 func (b *bookkeeper) audit() map[string]string {
 	b.t.Helper()
-	reply, err := b.shard.Do(deadline(b.t, 30*time.Second), "AUDIT", b.sale)
+	reply, err := b.shard.Do(deadline(b.t, patience), "AUDIT", b.sale)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ type broken struct {
 // TestBrokenDeployments starts programs in deployments that are broken in one way each: every program says what is
 // wrong, where, and what to do, on /readyz or in its last words; and none half-starts.
 func TestBrokenDeployments(t *testing.T) {
+	t.Parallel()
 	f := programs.NewFleet(t, bin, programs.FleetSpec{})
 	taken := listening(t)
 	noCounter := httptest.NewServer(http.NotFoundHandler())
@@ -99,7 +100,7 @@ func redisOf(t *testing.T) string {
 	server, folder, address := needProgram(t, "redis-server"), t.TempDir(), programs.FreePorts(t, 1)[0]
 	_, port, _ := strings.Cut(address, ":")
 	programs.Launch(t, programs.Spec{Name: "redis", Path: server, Args: []string{"--port", port, "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "no"}})
-	waitFor(t, 10*time.Second, "Redis listens", func() bool { return dials(address) })
+	waitFor(t, patience, "Redis listens", func() bool { return dials(address) })
 	return address
 }
 
@@ -121,18 +122,15 @@ func (c *broken) check(t *testing.T, f *programs.Fleet, program string) {
 		tells(t, p.Log(), c.says)
 		return
 	}
-	waitFor(t, 20*time.Second, "/readyz tells", func() bool {
+	waitFor(t, patience, "/readyz tells", func() bool {
 		text := p.Page("/readyz?verbose")
 		for _, want := range c.says {
 			if !strings.Contains(text, want) {
 				return false
 			}
 		}
-		return true
+		return (p.Page("/readyz") == "ok, degraded\n") == c.ready
 	})
-	if ready := p.Page("/readyz") == "ok, degraded\n"; ready != c.ready {
-		t.Errorf("/readyz: %s", p.Page("/readyz?verbose"))
-	}
 	if code := p.Stop(30 * time.Second); code != 0 {
 		t.Errorf("it ended with exit code %d when asked to", code)
 	}
@@ -150,6 +148,7 @@ func tells(t *testing.T, text string, says []string) {
 // With a broker that refuses the password, or is away, a backend serves (reading, and refusing orders), a consumer is
 // not ready; both say why, and try again in growing pauses. When the way is free, they are well by themselves.
 func TestBrokerRefusesThePassword(t *testing.T) {
+	t.Parallel()
 	address := need(t, "HEADGATE_TEST_AMQP_URL")
 	host := strings.TrimSuffix(address[strings.Index(address, "@")+1:], "/")
 	f := programs.NewFleet(t, bin, programs.FleetSpec{})
@@ -158,37 +157,36 @@ func TestBrokerRefusesThePassword(t *testing.T) {
 			c.Set("queue", map[string]any{"driver": "rabbitmq", "url": url, "prefix": "refused"})
 		}
 	}
-	gate := newGate(t, host)
-	for _, program := range []string{"backend", "consumer"} {
-		level := map[string]string{"backend": "degraded", "consumer": "required"}[program]
-		refused := f.Launch(program, "", queue("amqp://guest:wrong@"+host+"/"))
-		waitFor(t, 20*time.Second, "/readyz names user and field", func() bool {
-			text := refused.Page("/readyz?verbose")
-			return strings.Contains(text, "queue ("+level+")") && strings.Contains(text, host+` (it runs, and refuses user "guest" or its password in queue.url)`)
+	for program, level := range map[string]string{"backend": "degraded", "consumer": "required"} {
+		t.Run(program, func(t *testing.T) {
+			t.Parallel()
+			gate := newGate(t, host)
+			refused := f.Launch(program, "", queue("amqp://guest:wrong@"+host+"/"))
+			heals := f.Launch(program, "", queue("amqp://guest:guest@"+gate.address+"/"))
+			waitFor(t, patience, "/readyz names user and field", func() bool {
+				text := refused.Page("/readyz?verbose")
+				return strings.Contains(text, "queue ("+level+")") && strings.Contains(text, host+` (it runs, and refuses user "guest" or its password in queue.url)`) &&
+					strings.HasPrefix(refused.Page("/readyz"), "ok") == (program == "backend")
+			})
+			waitFor(t, patience, "/readyz says that the broker is away", func() bool {
+				return strings.Contains(heals.Page("/readyz?verbose"), "queue ("+level+"): ") && strings.Contains(heals.Page("/readyz?verbose"), gate.address)
+			})
+			gate.open()
+			waitFor(t, patience, "the queue is well again", func() bool { return strings.Contains(heals.Page("/readyz?verbose"), "queue ("+level+"): ok") })
+			heals.Stop(patience)
+			waitFor(t, patience, "it tries again", func() bool { return strings.Count(refused.Log(), "no connection to the broker for publishing") >= 2 })
+			if log := refused.Log(); strings.Contains(log, "guest:wrong") {
+				t.Errorf("the log shows the password:\n%s", log)
+			}
+			refused.Stop(patience)
 		})
-		if ready := strings.HasPrefix(refused.Page("/readyz"), "ok"); ready != (program == "backend") {
-			t.Errorf("%s: /readyz: %s", program, refused.Page("/readyz?verbose"))
-		}
-		waitFor(t, 20*time.Second, "it tries again", func() bool { return strings.Count(refused.Log(), "no connection to the broker for publishing") >= 2 })
-		if log := refused.Log(); strings.Contains(log, "guest:wrong") {
-			t.Errorf("the log shows the password:\n%s", log)
-		}
-		refused.Stop(30 * time.Second)
-
-		heals := f.Launch(program, "", queue("amqp://guest:guest@"+gate.address+"/"))
-		waitFor(t, 20*time.Second, "/readyz says that the broker is away", func() bool {
-			return strings.Contains(heals.Page("/readyz?verbose"), "queue ("+level+"): ") && strings.Contains(heals.Page("/readyz?verbose"), gate.address)
-		})
-		gate.open()
-		waitFor(t, 20*time.Second, "the queue is well again", func() bool { return strings.Contains(heals.Page("/readyz?verbose"), "queue ("+level+"): ok") })
-		heals.Stop(30 * time.Second)
-		gate.shut()
 	}
 }
 
 // With the database down at the start, backend and consumer wait for it, say so, and have nothing open meanwhile;
 // then they start by themselves. A refused password is told as such.
 func TestDatabaseDownAtStart(t *testing.T) {
+	t.Parallel()
 	dsn := freshDatabase(t, need(t, "HEADGATE_TEST_MYSQL_DSN"))
 	host := dsn[strings.Index(dsn, "(")+1 : strings.Index(dsn, ")")]
 	f := programs.NewFleet(t, bin, programs.FleetSpec{})
@@ -200,7 +198,7 @@ func TestDatabaseDownAtStart(t *testing.T) {
 	for _, program := range []string{"backend", "consumer"} {
 		waiting = append(waiting, f.Launch(program, "", database(strings.Replace(dsn, host, gate.address, 1))))
 		refused := f.Launch(program, "", database(strings.Replace(dsn, "root@", "nobody:wrong@", 1)))
-		waitFor(t, 20*time.Second, "/readyz tells of the refusal", func() bool {
+		waitFor(t, patience, "/readyz tells of the refusal", func() bool {
 			return strings.Contains(refused.Page("/readyz?verbose"), "it runs, and refuses the user or password in database.dsn")
 		})
 		if strings.Contains(refused.Log(), "nobody:wrong") {
@@ -209,14 +207,14 @@ func TestDatabaseDownAtStart(t *testing.T) {
 		refused.Kill()
 	}
 	for _, p := range waiting {
-		waitFor(t, 20*time.Second, "/readyz tells what it waits for", func() bool {
+		waitFor(t, patience, "/readyz tells what it waits for", func() bool {
 			text := p.Page("/readyz?verbose")
 			return strings.Contains(text, "started: not yet: waiting: reaching the database (is it running, and is the address in database.dsn right?): dial tcp "+gate.address)
 		})
 		if strings.HasPrefix(p.Page("/readyz"), "ok") || p.Listen != "" && dials(p.Listen) {
 			t.Errorf("it half-started: %s", p.Page("/readyz?verbose"))
 		}
-		waitFor(t, 20*time.Second, "it tries again", func() bool { return strings.Count(p.Log(), "the database does not answer; trying again") >= 3 })
+		waitFor(t, patience, "it tries again", func() bool { return strings.Count(p.Log(), "the database does not answer; trying again") >= 3 })
 	}
 	gate.open()
 	for _, p := range waiting {
@@ -227,6 +225,7 @@ func TestDatabaseDownAtStart(t *testing.T) {
 
 // A counter whose clock is off: the edge says so, and so does the preflight.
 func TestClocksApart(t *testing.T) {
+	t.Parallel()
 	root, err := programs.Root()
 	if err != nil {
 		t.Fatal(err)
@@ -241,7 +240,7 @@ func TestClocksApart(t *testing.T) {
 	f.Counter = programs.Start(t, programs.Spec{Name: "skewed", Path: skewed, Args: []string{"--config", f.CounterConfig(0)},
 		Env:   []string{"HEADGATE_CLOCK_SKEW=900ms", "HEADGATE_COUNTER_CLIENT_PASSWORD=" + programs.ClientPassword, "HEADGATE_COUNTER_OPERATOR_PASSWORD=" + programs.OperatorPassword},
 		Ready: f.Admin("counter-s1") + "/readyz"})
-	waitFor(t, 20*time.Second, "the edge tells", func() bool {
+	waitFor(t, patience, "the edge tells", func() bool {
 		text := page(f.Admin("interceptor") + "/readyz?verbose")
 		return strings.Contains(text, "clock (degraded): the counter's clock is ") && strings.Contains(text, "ahead of this machine's: let both follow the same time servers")
 	})

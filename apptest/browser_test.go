@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"headgate.example/apptest/browser"
 	"headgate.example/apptest/programs"
@@ -20,8 +19,8 @@ func TestBrowser(t *testing.T) {
 
 	page := browser.Open(t, driver, chromium, 390, 844)
 	page.Go(dev.Edge + "/")
-	page.Wait(20*time.Second, "sale 1 is shown and open", `document.querySelector(".card .badge.open")`)
-	page.Wait(10*time.Second, "sale 2 counts down", `document.querySelector(".card .badge.upcoming")`)
+	page.Wait(patience, "sale 1 is shown and open", `document.querySelector(".card .badge.open")`)
+	page.Wait(patience, "sale 2 counts down", `document.querySelector(".card .badge.upcoming")`)
 	var wide bool
 	page.Eval(&wide, "return document.documentElement.scrollWidth > window.innerWidth")
 	if wide {
@@ -33,12 +32,12 @@ func TestBrowser(t *testing.T) {
 	page.Type("#account-user", "carol")
 	page.Type("#account-password", "correct horse battery")
 	page.Click("#account-submit")
-	page.Wait(20*time.Second, "carol is signed in", `document.querySelector("#account-name").textContent === "carol"`)
+	page.Wait(patience, "carol is signed in", `document.querySelector("#account-name").textContent === "carol"`)
 
 	const button = `[...document.querySelectorAll(".card")].find(c => c.querySelector(".badge.open")).querySelector(".button.primary")`
-	page.Wait(10*time.Second, "the button can be pressed", button+`.textContent === "Buy now" && !`+button+`.disabled`)
+	page.Wait(patience, "the button can be pressed", button+`.textContent === "Buy now" && !`+button+`.disabled`)
 	page.Eval(nil, button+`.scrollIntoView(); `+button+`.click(); `+button+`.click()`) // pressed twice
-	page.Wait(30*time.Second, "the order is reserved", `document.querySelector(".order .badge.unpaid")`)
+	page.Wait(patience, "the order is reserved", `document.querySelector(".order .badge.unpaid")`)
 
 	m := devMarket(t, dev)
 	orders := m.orders(t, "1")
@@ -46,11 +45,11 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("the ledger has %+v, want one unpaid order of one unit", orders)
 	}
 	page.Click(`.order .button.primary`) // pay
-	page.Wait(20*time.Second, "the sandbox's pay page", `document.querySelector("#pay") && !document.querySelector("#pay").disabled`)
+	page.Wait(patience, "the sandbox's pay page", `document.querySelector("#pay") && !document.querySelector("#pay").disabled`)
 	page.Click("#pay")
-	page.Wait(20*time.Second, "the sandbox has the money", `document.body.dataset.state === "paid"`)
+	page.Wait(patience, "the sandbox has the money", `document.body.dataset.state === "paid"`)
 	page.Click(`a[href="/"]`)
-	page.Wait(30*time.Second, "the order is paid", `document.querySelector(".order .badge.paid")`)
+	page.Wait(patience, "the order is paid", `document.querySelector(".order .badge.paid")`)
 	if orders = m.orders(t, "1"); len(orders) != 1 || orders[0].State != "paid" {
 		t.Errorf("the ledger has %+v, want one paid order", orders)
 	}

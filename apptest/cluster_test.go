@@ -12,16 +12,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"headgate.example/apptest/programs"
 )
 
 // TestClusterOnOneMachine takes the README's steps: up, sign in, buy through nginx, pay, audit, status, down.
 // On the way a member is killed, another cut off, the supervisor killed; nothing may be left behind.
+// It runs alone: beside another cluster it might be in the way of that one's ports.
 func TestClusterOnOneMachine(t *testing.T) {
 	c := newLocalCluster(t, "300ms")
-	before := nftTables(t)
 	c.up()
 	secrets, err := os.Stat(filepath.Join(c.folder, "cluster.env"))
 	if err != nil || secrets.Mode().Perm() != 0o600 {
@@ -48,14 +47,14 @@ func TestClusterOnOneMachine(t *testing.T) {
 	if err := syscall.Kill(c.state().Supervisor, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, 5*time.Second, "status says that the supervisor is gone", func() bool {
+	waitFor(t, patience, "status says that the supervisor is gone", func() bool {
 		r := c.run("status")
 		return r.Code == 1 && strings.Contains(r.Stderr, "still run") && strings.Contains(r.Stderr, "mariadb")
 	})
 	if said := c.must("down"); !strings.Contains(said, "was killed and left") {
 		t.Errorf("down said %q", said)
 	}
-	c.nothingLeft(before)
+	c.nothingLeft()
 
 	// What was bought is still there.
 	c.up()
@@ -63,7 +62,7 @@ func TestClusterOnOneMachine(t *testing.T) {
 		t.Errorf("alice's order is %q after a crash of everything, want paid", got)
 	}
 	c.must("down")
-	c.nothingLeft(before)
+	c.nothingLeft()
 	if r := c.run("status"); r.Code != 1 || !strings.Contains(r.Stderr, "not running") {
 		t.Errorf("status: exit code %d, %q", r.Code, r.Stderr)
 	}
@@ -75,6 +74,7 @@ func TestClusterOnOneMachine(t *testing.T) {
 
 // TestClusterGrows adds an interceptor and a shard of the counter to a running cluster, each by one command.
 func TestClusterGrows(t *testing.T) {
+	t.Parallel()
 	c := newLocalCluster(t, "100ms")
 	c.up()
 	t.Log(c.must("add", "interceptor-4"))
@@ -119,9 +119,7 @@ func TestClusterRefusesToStart(t *testing.T) {
 				t.Errorf("up: exit code %d, want one that names %q:\n%s", r.Code, want, r.Stderr)
 			}
 		}
-		if left := worksBelow(c.folder); len(left) > 0 {
-			t.Errorf("still running: %v", left)
-		}
+		nobodyWorksBelow(t, c.folder)
 		if err := os.RemoveAll(c.folder); err != nil {
 			t.Fatal(err)
 		}
@@ -182,13 +180,13 @@ func (c *localCluster) pay(token, order string) {
 		c.t.Fatal(err)
 	}
 	_ = page.Body.Close()
-	waitFor(c.t, 15*time.Second, "the order is paid", func() bool { return c.order(token, order, "1s") == "paid" })
+	waitFor(c.t, patience, "the order is paid", func() bool { return c.order(token, order, "1s") == "paid" })
 }
 
 // catalogueIsCached: nginx asks the interceptors once, not for everybody.
 func catalogueIsCached(t *testing.T, edge string) {
 	t.Helper()
-	waitFor(t, 5*time.Second, "the catalogue comes from nginx' cache", func() bool {
+	waitFor(t, patience, "the catalogue comes from nginx' cache", func() bool {
 		response, err := http.Get(edge + "/api/sales") //nolint:gosec // our own edge
 		if err != nil {
 			t.Fatal(err)
@@ -202,7 +200,7 @@ func catalogueIsCached(t *testing.T, edge string) {
 func (c *localCluster) isWell(interceptors, shards int) {
 	c.t.Helper()
 	var v clusterView
-	waitFor(c.t, 20*time.Second, "everything is well", func() bool { v = c.status(); return v.Well })
+	waitFor(c.t, patience, "everything is well", func() bool { v = c.status(); return v.Well })
 	for _, m := range v.State.Members {
 		if m.State != "running" || m.PID == 0 || m.Version == "" || m.Version == "?" || m.Cut {
 			c.t.Errorf("%+v", m)
@@ -248,22 +246,23 @@ func (c *localCluster) cutAndHeal() {
 	if r := c.run("restart", "consumer-1"); r.Code != 1 || !strings.Contains(r.Stderr, "heal it first") {
 		c.t.Errorf("restarting what is cut off: exit code %d, %q", r.Code, r.Stderr)
 	}
+	if !c.cuts() {
+		c.t.Error("nftables has no table of this cluster")
+	}
 	order := c.buy(bob, "1")
 	if got := c.order(bob, order, "3s"); got != "queued" {
 		c.t.Errorf("bob's order is %q while both consumers are cut off, want queued", got)
 	}
 	c.must("heal", "consumer-1")
 	c.must("heal", "consumer-2")
-	waitFor(c.t, 40*time.Second, "bob's order is in the ledger", func() bool { return c.order(bob, order, "2s") == "unpaid" })
+	waitFor(c.t, patience, "bob's order is in the ledger", func() bool { return c.order(bob, order, "2s") == "unpaid" })
 }
 
 // nothingLeft wants no process and no table of the cluster.
-func (c *localCluster) nothingLeft(tables []string) {
+func (c *localCluster) nothingLeft() {
 	c.t.Helper()
-	if left := worksBelow(c.folder); len(left) > 0 {
-		c.t.Errorf("still running: %v", left)
-	}
-	if got := nftTables(c.t); len(got) > len(tables) {
-		c.t.Errorf("nftables has %v, and had %v before", got, tables)
+	nobodyWorksBelow(c.t, c.folder)
+	if c.cuts() {
+		c.t.Error("nftables still cuts a member off")
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -30,8 +32,9 @@ type localCluster struct {
 	bin    string // folder of the programs; "": those under test
 }
 
-// The shifts that tests choose from keep all ports below those that the system gives to clients.
-const lowestShift, highestShift = 11_000, 24_000
+// The shifts that tests choose from keep all ports below those that the system gives to clients, and above those that
+// apptest/ports gives to other programs.
+const lowestShift, highestShift = 21_700, 24_300
 
 // newLocalCluster copies the config files; shorten is the interceptors' drain_grace, which the samples have
 // long enough for every balancer.
@@ -58,9 +61,7 @@ func newLocalCluster(t *testing.T, drainGrace string) *localCluster {
 			c.keepLogs()
 		}
 		c.run("down", "--wipe")
-		if left := worksBelow(folder); len(left) > 0 {
-			t.Errorf("still running: %v", left)
-		}
+		nobodyWorksBelow(t, folder)
 		_ = os.RemoveAll(folder)
 	})
 	if drainGrace != "" {
@@ -275,6 +276,24 @@ func (c *localCluster) keepLogs() {
 	c.t.Logf("the cluster's logs are kept in %s", kept)
 }
 
+// nobodyWorksBelow wants that no process' working folder lies below another. A broker's children end a moment after it, by
+// themselves: when they read that it is gone.
+func nobodyWorksBelow(t *testing.T, folder string) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience / 4); ; <-tick.C {
+		left := worksBelow(folder)
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("still running: %v", left)
+			return
+		}
+	}
+}
+
 // worksBelow lists the processes whose working folder lies below another.
 func worksBelow(folder string) (found []string) {
 	all, _ := filepath.Glob("/proc/[0-9]*/cwd")
@@ -287,17 +306,12 @@ func worksBelow(folder string) (found []string) {
 	return found
 }
 
-// nftTables lists the tables that cut members off.
-func nftTables(t *testing.T) (tables []string) {
-	t.Helper()
-	said, err := exec.Command(need(t, "HEADGATE_TEST_NFT"), "list", "tables").Output()
+// cuts reports whether the table that cuts members off is there.
+func (c *localCluster) cuts() bool {
+	c.t.Helper()
+	said, err := exec.Command(need(c.t, "HEADGATE_TEST_NFT"), "list", "tables").Output()
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	for line := range strings.Lines(string(said)) {
-		if strings.Contains(line, "headgate_") {
-			tables = append(tables, strings.TrimSpace(line))
-		}
-	}
-	return tables
+	return strings.Contains(string(said), fmt.Sprintf("headgate_%08x", crc32.ChecksumIEEE([]byte(c.folder))))
 }

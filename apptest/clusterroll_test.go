@@ -81,11 +81,11 @@ func TestClusterRollsUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	run := startRollingCrowd(t, c.state().Edge+"/api/sales/roll/orders", buyers)
-	waitFor(t, 20*time.Second, "people buy", func() bool { return run.count("202") > rollRate })
+	waitFor(t, patience, "people buy", func() bool { return run.count("202") > rollRate })
 	for _, kind := range []string{"counter", "consumer", "backend", "interceptor"} {
 		t.Log(c.must("roll", kind, "--from", string(bin)))
 		before := run.count("202")
-		waitFor(t, 20*time.Second, "people buy on", func() bool { return run.count("202") > before+rollRate })
+		waitFor(t, patience, "people buy on", func() bool { return run.count("202") > before+rollRate })
 		seen := make(map[string]bool)
 		for _, m := range c.state().Members {
 			if slices.Contains([]string{"counter", "consumer", "backend", "interceptor"}, m.Kind) {

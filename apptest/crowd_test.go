@@ -20,9 +20,9 @@ const (
 )
 
 // healthyAnswers are what buyers may be told when nothing fails: that they have it, that it is gone, or
-// to press again.
+// to press again. A sale is paused until it is opened, and an edge sees a change 250 ms later.
 func healthyAnswers() map[string]bool {
-	return words("202", "409 sold_out", "409 already_ordered", "429 too_soon", "429 rate_limited", "503 overloaded", "503 unavailable")
+	return words("202", "409 sold_out", "409 already_ordered", "429 too_soon", "429 rate_limited", "503 overloaded", "503 unavailable", "503 paused")
 }
 
 // TestCrowdEmbedded lets 50,000 signed-in buyers, a fifth of them pressing twice at the same instant,

@@ -64,7 +64,7 @@ func (d *drill) buy(count int) {
 	for _, b := range left {
 		d.buyer[b.User] = b
 	}
-	waitFor(d.t, time.Minute, fmt.Sprintf("%d people have bought", count), func() bool {
+	waitFor(d.t, patience, fmt.Sprintf("%d people have bought", count), func() bool {
 		report, err := crowd.Run(d.t.Context(), crowd.Plan{Base: d.edge, Sale: drillSale, Connections: 20, Rounds: 10, Pause: time.Second}, left)
 		if err != nil {
 			d.t.Fatal(err)
@@ -94,7 +94,7 @@ func (d *drill) cancel(count int) {
 		if count--; count < 0 {
 			return
 		}
-		waitFor(d.t, 30*time.Second, "order "+order+" is cancelled", func() bool {
+		waitFor(d.t, patience, "order "+order+" is cancelled", func() bool {
 			return post(d.t, d.edge+"/api/orders/"+order+"/cancel", d.buyer[user].Token, struct{}{}, &struct{}{}) == http.StatusOK
 		})
 		delete(d.orders, user)
@@ -152,9 +152,11 @@ func (d *drill) finish(resume bool) {
 // parts runs a drill on the embedded parts, and on RabbitMQ and MariaDB.
 func onParts(t *testing.T, shards int, run func(t *testing.T, d *drill, dsn string)) {
 	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
 		run(t, newDrill(t, programs.FleetSpec{Shards: shards}, ""), "")
 	})
 	t.Run("real", func(t *testing.T) {
+		t.Parallel()
 		amqp := need(t, "HEADGATE_TEST_AMQP_URL")
 		dsn := freshDatabase(t, need(t, "HEADGATE_TEST_MYSQL_DSN"))
 		prefix := fmt.Sprintf("drill%d", time.Now().UnixNano())
@@ -173,6 +175,7 @@ func (d *drill) loseCounter(shard int) {
 
 // TestCounterDiskLost: orders are in the ledger, in the queue and freed when the counter's folder goes.
 func TestCounterDiskLost(t *testing.T) {
+	t.Parallel()
 	onParts(t, 1, func(t *testing.T, d *drill, _ string) {
 		d.buy(80)
 		d.cancel(15)
@@ -182,7 +185,7 @@ func TestCounterDiskLost(t *testing.T) {
 		d.loseCounter(0)
 		d.fleet.StartCounter(0) // bootstrap: true, on an empty folder
 		d.fleet.StartConsumer(0)
-		waitFor(t, 30*time.Second, "the audit says that the sale is lost", func() bool {
+		waitFor(t, patience, "the audit says that the sale is lost", func() bool {
 			r := d.cli("audit")
 			return r.Code == 1 && strings.Contains(r.Stdout, "the counter does not know the sale") && strings.Contains(r.Stdout, "ready 0")
 		})
@@ -193,6 +196,7 @@ func TestCounterDiskLost(t *testing.T) {
 
 // TestShardDiskLost: one of two shards goes, after units have moved both ways.
 func TestShardDiskLost(t *testing.T) {
+	t.Parallel()
 	d := newDrill(t, programs.FleetSpec{Shards: 2}, "")
 	sorted := d.byShard(t, d.fresh)
 	d.fresh = append(append(append([]crowd.Buyer(nil), sorted["s2"][:130]...), sorted["s1"]...), sorted["s2"][130:]...)
@@ -205,7 +209,7 @@ func TestShardDiskLost(t *testing.T) {
 	}
 	d.loseCounter(1)
 	d.fleet.StartCounter(1)
-	waitFor(t, 30*time.Second, "the audit says that a shard lost it", func() bool {
+	waitFor(t, patience, "the audit says that a shard lost it", func() bool {
 		r := d.cli("audit")
 		return r.Code == 1 && strings.Contains(r.Stdout, "but the counter does not know it")
 	})
@@ -220,6 +224,7 @@ func TestShardDiskLost(t *testing.T) {
 // TestOldLedger: the ledger is restored from a backup that lacks the last orders, the end of others, and
 // a change of the sale.
 func TestOldLedgerRestored(t *testing.T) {
+	t.Parallel()
 	onParts(t, 1, func(t *testing.T, d *drill, dsn string) {
 		d.buy(60)
 		d.settled(t, drillSale)
@@ -234,7 +239,7 @@ func TestOldLedgerRestored(t *testing.T) {
 		d.fleet.Consumer.Kill()
 		back()
 		d.fleet.StartBackend(0)
-		waitFor(t, 30*time.Second, "the audit says what is lost", func() bool {
+		waitFor(t, patience, "the audit says what is lost", func() bool {
 			r := d.cli("audit")
 			return r.Code != 0 && strings.Contains(r.Stdout, "has it as released")
 		})
@@ -317,6 +322,7 @@ func splitDSN(t *testing.T, dsn string) (address, database, user string) {
 
 // TestOldCounterRestored: the counter is restored from a backup that is older than the last orders.
 func TestOldCounterRestored(t *testing.T) {
+	t.Parallel()
 	d := newDrill(t, programs.FleetSpec{}, "")
 	d.buy(50)
 	file := filepath.Join(t.TempDir(), "s1.backup")

@@ -96,7 +96,7 @@ func (d *dueTogether) round(t *testing.T, number, count int) time.Duration {
 			}
 		}
 	})
-	due := time.Now().Add(10 * time.Second).UTC()
+	due := time.Now().Add(3*time.Second + time.Duration(count)*time.Millisecond/12).UTC() // 11 s for 100,000
 	if err := d.ledger.Exec(t.Context(), "UPDATE orders SET deadline = '"+due.Format("2006-01-02 15:04:05.000")+"' WHERE sale_id = '"+dueSale+"'"); err != nil {
 		t.Fatal(err)
 	}

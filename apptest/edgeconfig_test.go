@@ -4,7 +4,6 @@ package apptest
 
 import (
 	"testing"
-	"time"
 
 	"headgate.example/apptest/edges"
 )
@@ -17,12 +16,12 @@ func TestDifferingConfigsStandOut(t *testing.T) {
 	for _, e := range c.Edges {
 		e.Start()
 	}
-	waitFor(t, 20*time.Second, "the edges agree", func() bool { return edges.Agreed(c.Edges...) })
+	waitFor(t, patience, "the edges agree", func() bool { return edges.Agreed(c.Edges...) })
 
 	odd, others := c.Edges[1], []*edges.Edge{c.Edges[0], c.Edges[2]}
 	odd.Reload(before, after)
 	for _, e := range others {
-		waitFor(t, 10*time.Second, "another config is seen at "+e.Name, func() bool {
+		waitFor(t, patience, "another config is seen at "+e.Name, func() bool {
 			ring, err := e.Ring()
 			if err != nil || ring.Agreed {
 				return false
@@ -37,7 +36,7 @@ func TestDifferingConfigsStandOut(t *testing.T) {
 	for _, e := range others {
 		e.Reload(before, after)
 	}
-	waitFor(t, 10*time.Second, "the edges agree again", func() bool { return edges.Agreed(c.Edges...) })
+	waitFor(t, patience, "the edges agree again", func() bool { return edges.Agreed(c.Edges...) })
 	for _, e := range c.Edges {
 		if n := e.Metric("headgate_edge_differing_configs "); n != 0 {
 			t.Errorf("%s still counts %v configs that differ", e.Name, n)

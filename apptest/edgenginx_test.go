@@ -71,14 +71,14 @@ func TestEdgesRestartBehindNginx(t *testing.T) {
 	for _, e := range cluster.Edges {
 		e.Start()
 	}
-	waitFor(t, 15*time.Second, "the edges agree", func() bool { return edges.Agreed(cluster.Edges...) })
+	waitFor(t, patience, "the edges agree", func() bool { return edges.Agreed(cluster.Edges...) })
 	if err := cluster.Counter.OpenSale(t.Context(), "1", 1_000_000, 1000); err != nil {
 		t.Fatal(err)
 	}
 	address := "http://" + cluster.Nginx(nginx, "", "")
 	shoppers := newShoppers(t, "s", 400, &http.Transport{MaxIdleConnsPerHost: 64})
 	for _, e := range cluster.Edges { // each fetches the sales by itself, four times a second
-		waitFor(t, 10*time.Second, "every edge has heard of the sale", func() bool {
+		waitFor(t, patience, "every edge has heard of the sale", func() bool {
 			return slices.IndexFunc(shoppers[:30], func(who *shopper) bool {
 				status, _, err := who.do(t.Context(), http.MethodPost, "http://"+e.Address+"/api/sales/1/orders")
 				return err != nil || status != 202 && status != 409
@@ -117,14 +117,14 @@ func TestEdgesRestartBehindNginx(t *testing.T) {
 	}
 	for _, e := range cluster.Edges {
 		before := requests.Load()
-		waitFor(t, 10*time.Second, "requests go on", func() bool { return requests.Load() > before+500 })
+		waitFor(t, patience, "requests go on", func() bool { return requests.Load() > before+500 })
 		if code := e.Stop(20 * time.Second); code != 0 {
 			t.Errorf("%s ended with exit code %d\n%s", e.Name, code, e.Log())
 		}
 		before = requests.Load()
-		waitFor(t, 10*time.Second, "requests go on without it", func() bool { return requests.Load() > before+300 })
+		waitFor(t, patience, "requests go on without it", func() bool { return requests.Load() > before+300 })
 		e.Start()
-		waitFor(t, 15*time.Second, "the edges agree again", func() bool { return edges.Agreed(cluster.Edges...) })
+		waitFor(t, patience, "the edges agree again", func() bool { return edges.Agreed(cluster.Edges...) })
 	}
 	close(stop)
 	group.Wait()
@@ -139,7 +139,7 @@ func TestAffinityCookieSparesTheHop(t *testing.T) {
 	for _, e := range cluster.Edges {
 		e.Start()
 	}
-	waitFor(t, 15*time.Second, "the edges agree", func() bool { return edges.Agreed(cluster.Edges...) })
+	waitFor(t, patience, "the edges agree", func() bool { return edges.Agreed(cluster.Edges...) })
 	share := func(prefix, address string) float64 {
 		hops, owned := cluster.Metric("headgate_edge_hops_total"), cluster.Metric("headgate_edge_owned_requests_total")
 		// owned_requests_total counts what arrived at its owner from outside, hops_total what did not.

@@ -25,10 +25,10 @@ func TestAnEdgeThatStandsStill(t *testing.T) {
 		e.Start()
 	}
 	agreed := func(what string, list ...*edges.Edge) {
-		waitFor(t, 20*time.Second, what, func() bool { return edges.Agreed(list...) })
+		waitFor(t, patience, what, func() bool { return edges.Agreed(list...) })
 	}
 	agreed("three edges agree", three...)
-	crowd := &budgetCrowd{t: t, tokens: signer.New().Many("u", users), admitted: make([]atomic.Int32, users), owner: make([]atomic.Pointer[string], users)}
+	crowd := &budgetCrowd{t: t, watch: startStopwatch(t), tokens: signer.New().Many("u", users), admitted: make([]atomic.Int32, users), owner: make([]atomic.Pointer[string], users)}
 	crowd.ask(three...)
 	crowd.run(before, nil)
 	for i := range crowd.admitted {
@@ -48,7 +48,7 @@ func TestAnEdgeThatStandsStill(t *testing.T) {
 		defer close(done)
 		crowd.run(while, nil)
 	}()
-	waitFor(t, 20*time.Second, "the crowd asks on", func() bool { return sum() > before*users })
+	waitFor(t, patience, "the crowd asks on", func() bool { return sum() > before*users })
 	began := time.Now()
 	if err := paused.Pause(); err != nil {
 		t.Fatal(err)

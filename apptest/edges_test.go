@@ -34,8 +34,9 @@ type budgetCrowd struct {
 	owner    []atomic.Pointer[string] // by the affinity cookie
 	other    atomic.Int64             // answers that are neither 200, 429, nor 503 for a reason that reading has
 	away     atomic.Int64             // 503
-	lastAway atomic.Int64             // when, unix ms
-	failed   atomic.Int64             // requests to an edge that is gone
+	lastAway atomic.Int64             // when, by the watch
+	watch    *stopwatch
+	failed   atomic.Int64 // requests to an edge that is gone
 
 	mu      sync.Mutex
 	clients []*fasthttp.HostClient // of the edges that are asked
@@ -100,7 +101,7 @@ func (c *budgetCrowd) request(user int, req *fasthttp.Request, resp *fasthttp.Re
 	case 429:
 	case 503:
 		c.away.Add(1)
-		c.lastAway.Store(time.Now().UnixMilli())
+		c.lastAway.Store(int64(c.watch.now()))
 		if len(resp.Header.Peek("Retry-After")) == 0 {
 			c.t.Error("a 503 without Retry-After")
 		}
@@ -127,8 +128,8 @@ func TestThreeEdgesKeepOneBudget(t *testing.T) {
 	for _, e := range three {
 		e.Start()
 	}
-	waitFor(t, 15*time.Second, "three edges agree", func() bool { return edges.Agreed(three...) })
-	crowd := &budgetCrowd{t: t, tokens: signer.New().Many("u", edgeUsers), admitted: make([]atomic.Int32, edgeUsers), owner: make([]atomic.Pointer[string], edgeUsers)}
+	waitFor(t, patience, "three edges agree", func() bool { return edges.Agreed(three...) })
+	crowd := &budgetCrowd{t: t, watch: startStopwatch(t), tokens: signer.New().Many("u", edgeUsers), admitted: make([]atomic.Int32, edgeUsers), owner: make([]atomic.Pointer[string], edgeUsers)}
 	crowd.ask(three...)
 	began := time.Now()
 	crowd.run(steadyRounds, nil)
@@ -142,11 +143,11 @@ func TestThreeEdgesKeepOneBudget(t *testing.T) {
 		t.Errorf("%d unavailable, %d other answers, %d failures while nothing happened", crowd.away.Load(), crowd.other.Load(), crowd.failed.Load())
 	}
 
-	var killedAt time.Time
+	var killedAt time.Duration
 	began = time.Now()
 	crowd.run(laterRounds, func() {
 		killed.Kill()
-		killedAt = time.Now()
+		killedAt = crowd.watch.now()
 		added.Start()
 		crowd.ask(three[0], three[1], added)
 	})
@@ -168,7 +169,7 @@ func TestThreeEdgesKeepOneBudget(t *testing.T) {
 	}
 	away := time.Duration(0)
 	if last := crowd.lastAway.Load(); last > 0 {
-		away = time.UnixMilli(last).Sub(killedAt)
+		away = time.Duration(last) - killedAt
 	}
 	t.Logf("after a death and a join, %d requests in %s: %d users (%.1f %%) were admitted %d times more than their %d in all, none more than %d times; %d answers were unavailable, the last %s after the death; %d requests met the dead edge",
 		laterRounds*edgeUsers, time.Since(began).Round(time.Millisecond), over, 100*float64(over)/edgeUsers, extra, edgeBudget, most, crowd.away.Load(), away.Round(time.Millisecond), crowd.failed.Load())

@@ -46,6 +46,7 @@ type faulty struct {
 // lost after 202, nothing sold twice, no unit stuck. HEADGATE_FAULT_ROUNDS sets the rounds of each kind, HEADGATE_FAULT_KINDS
 // the kinds, by their names with commas between them (default: all); the seed is printed, HEADGATE_FAULT_SEED repeats it.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	rounds := int(envNumber(t, "HEADGATE_FAULT_ROUNDS", 2))
 	seed := envNumber(t, "HEADGATE_FAULT_SEED", time.Now().UnixNano())
 	t.Logf("HEADGATE_FAULT_SEED=%d HEADGATE_FAULT_ROUNDS=%d", seed, rounds)
@@ -198,7 +199,7 @@ func (f *faulty) restartInCommit(t *testing.T) {
 // raiseAlarm waits until the alarm is in force: the broker looks at its memory now and then.
 func (f *faulty) raiseAlarm(t *testing.T) {
 	f.watermark(t, "0.000001")
-	waitFor(t, 20*time.Second, "the broker has an alarm", func() bool {
+	waitFor(t, patience, "the broker has an alarm", func() bool {
 		return f.set.RabbitMQ.Control(t.Context(), "eval", "case rabbit_alarm:get_alarms() of [] -> exit(no_alarm); _ -> ok end.") == nil
 	})
 }

@@ -28,13 +28,14 @@ const (
 // something keeps it, the program ends in words, cannot lose anything at starts without space, and goes on
 // when there is some.
 func TestDiskIsFullWithinTheLog(t *testing.T) {
+	t.Parallel()
 	shard, err := voters.New(bin.Path("counter"), t.TempDir(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(shard.Close)
 	counter := shard.Voters[0]
-	if err := shard.Start(deadline(t, 30*time.Second)); err != nil {
+	if err := shard.Start(deadline(t, patience)); err != nil {
 		t.Fatal(err)
 	}
 	counter.Kill()
@@ -43,18 +44,18 @@ func TestDiskIsFullWithinTheLog(t *testing.T) {
 	if err := counter.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := shard.OpenSale(deadline(t, 30*time.Second), "full", 10_000_000, 1); err != nil {
+	if err := shard.OpenSale(deadline(t, patience), "full", 10_000_000, 1); err != nil {
 		t.Fatal(err)
 	}
 	buyers := &diskCrowd{t: t, address: counter.Client}
 	for range 2 {
 		stop := buyers.press()
 		before := buyers.bought.Load()
-		eventually(t, 30*time.Second, func() bool { return buyers.bought.Load() > before+500 })
+		waitFor(t, patience, "people buy", func() bool { return buyers.bought.Load() > before+500 })
 		filler := fillDisk(t, disk)
 		select {
 		case <-counter.Ended():
-		case <-time.After(time.Minute):
+		case <-time.After(patience):
 			t.Error("the counter goes on without space for its log")
 		}
 		stop()
@@ -73,7 +74,7 @@ func TestDiskIsFullWithinTheLog(t *testing.T) {
 		if err := counter.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := shard.Leader(deadline(t, 30*time.Second)); err != nil {
+		if _, err := shard.Leader(deadline(t, patience)); err != nil {
 			t.Fatalf("with space again: %v\n%s", err, counter.Log())
 		}
 		buyers.check(shard)

@@ -3,7 +3,6 @@ package apptest
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -11,10 +10,10 @@ import (
 // Any Redis client will do: this is go-redis, pipelining, against three voters.
 func TestGoRedis(t *testing.T) {
 	shard := startShard(t)
-	if err := shard.OpenSale(deadline(t, 30*time.Second), "redis", 10, 1); err != nil {
+	if err := shard.OpenSale(deadline(t, patience), "redis", 10, 1); err != nil {
 		t.Fatal(err)
 	}
-	leader, err := shard.Leader(deadline(t, 30*time.Second))
+	leader, err := shard.Leader(deadline(t, patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +23,7 @@ func TestGoRedis(t *testing.T) {
 	} {
 		client := redis.NewClient(&options)
 		t.Cleanup(func() { client.Close() })
-		ctx := deadline(t, 10*time.Second)
+		ctx := deadline(t, patience)
 		if pong, err := client.Ping(ctx).Result(); err != nil || pong != "PONG" {
 			t.Fatalf("protocol %d: %q, %v", options.Protocol, pong, err)
 		}
@@ -60,7 +59,7 @@ func TestGoRedis(t *testing.T) {
 	}
 	client := redis.NewClient(&redis.Options{Addr: follower.Client})
 	defer client.Close()
-	if err := client.Do(deadline(t, 10*time.Second), "SALE.LIST").Err(); err == nil || err.Error() != "MOVED 0 "+leader.Client {
+	if err := client.Do(deadline(t, patience), "SALE.LIST").Err(); err == nil || err.Error() != "MOVED 0 "+leader.Client {
 		t.Errorf("a follower says %v, want MOVED to %s", err, leader.Client)
 	}
 }

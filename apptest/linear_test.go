@@ -33,6 +33,7 @@ const (
 // and shows that every history could have come from one counter that does one thing after the other.
 // HEADGATE_LINEAR_ROUNDS sets the number of faults, HEADGATE_LINEAR_SEED repeats their choice.
 func TestLinearizable(t *testing.T) {
+	t.Parallel()
 	rounds := int(envNumber(t, "HEADGATE_LINEAR_ROUNDS", 7))
 	seed := envNumber(t, "HEADGATE_LINEAR_SEED", time.Now().UnixNano())
 	t.Logf("HEADGATE_LINEAR_SEED=%d HEADGATE_LINEAR_ROUNDS=%d", seed, rounds)
@@ -41,7 +42,7 @@ func TestLinearizable(t *testing.T) {
 	var decided, unknown int
 	for round := range rounds {
 		sale := fmt.Sprintf("linear%d", round)
-		if err := shard.OpenSale(deadline(t, 30*time.Second), sale, linearStock, 1); err != nil {
+		if err := shard.OpenSale(deadline(t, patience), sale, linearStock, 1); err != nil {
 			t.Fatal(err)
 		}
 		h := &linearHistory{sale: sale, shard: shard, start: time.Now()}
@@ -49,7 +50,7 @@ func TestLinearizable(t *testing.T) {
 		stop := h.press(t, random)
 		wait(t, linearLead)
 		fault()
-		if _, err := shard.Leader(deadline(t, 30*time.Second)); err != nil {
+		if _, err := shard.Leader(deadline(t, patience)); err != nil {
 			t.Fatal(err)
 		}
 		wait(t, linearAfter)
@@ -61,7 +62,7 @@ func TestLinearizable(t *testing.T) {
 		}
 		decided += len(h.operations) - h.unknown
 		unknown += h.unknown
-		if err := shard.Whole(deadline(t, 30*time.Second)); err != nil { // the next fault hits a whole shard
+		if err := shard.Whole(deadline(t, patience)); err != nil { // the next fault hits a whole shard
 			t.Fatal(err)
 		}
 	}
@@ -74,7 +75,7 @@ func TestLinearizable(t *testing.T) {
 // linearFault chooses what happens to the leader (one time in four: to another voter).
 func linearFault(t *testing.T, shard *voters.Shard, random *rand.Rand, round int) func() {
 	t.Helper()
-	victim, err := shard.Leader(deadline(t, 30*time.Second))
+	victim, err := shard.Leader(deadline(t, patience))
 	if err != nil {
 		t.Fatal(err)
 	}

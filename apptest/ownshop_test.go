@@ -227,9 +227,10 @@ func (o *ownShop) cancel(id, user string) {
 // TestOwnShop runs the example of a shop of one's own: buy, repeat, refuse, free a unit, and what may
 // die in between.
 func TestOwnShop(t *testing.T) {
+	t.Parallel()
 	o := startOwnShop(t, nil)
 	o.openSale("kettle", 2, time.Now().Add(-time.Minute))
-	waitFor(t, 5*time.Second, "the edge knows of the sale", func() bool { return o.press("kettle", "u0", "card=declined").status == http.StatusPaymentRequired })
+	waitFor(t, patience, "the edge knows of the sale", func() bool { return o.press("kettle", "u0", "card=declined").status == http.StatusPaymentRequired })
 	if held, left := o.figure("kettle", "held"), o.figure("kettle", "available"); held != "0" || left != "2" {
 		t.Errorf("after a refusal %s held, %s available", held, left)
 	}
@@ -292,7 +293,7 @@ func (o *ownShop) repeats(id, user string) {
 func (o *ownShop) buysOnceItIsBack(sale, user string) (id string) {
 	o.t.Helper()
 	n := 0
-	waitFor(o.t, 10*time.Second, "a unit is back", func() bool {
+	waitFor(o.t, patience, "a unit is back", func() bool {
 		n++
 		r := o.press(sale, fmt.Sprintf("%s-%d", user, n), "")
 		if r.status == http.StatusOK {
@@ -316,7 +317,7 @@ func (o *ownShop) counterAwayAtCancel(id string) {
 	if got := o.states(id); got[len(got)-1] != "freeing" {
 		o.t.Errorf("with the counter away the order is %v", got)
 	}
-	waitFor(o.t, 10*time.Second, "the edge says that it does not know", func() bool { return o.press("kettle", "u4", "").code() == "unavailable" })
+	waitFor(o.t, patience, "the edge says that it does not know", func() bool { return o.press("kettle", "u4", "").code() == "unavailable" })
 	o.startCounter()
 	o.buysOnceItIsBack("kettle", "u5")
 }

@@ -81,8 +81,8 @@ func threeVoters(t *testing.T, f *programs.Fleet, raft string) *programs.Extra {
 				map[string]any{"id": "c1", "raft": raft, "client": f.RESP[0]}, map[string]any{"id": id, "raft": port, "client": c.Text("listen")},
 			})
 		})
-		waitFor(t, 20*time.Second, "the new voter's admin port", func() bool { return last.Page("/livez") != "" })
-		waitFor(t, 20*time.Second, "voter "+id+" is taken in", func() bool {
+		waitFor(t, patience, "the new voter's admin port", func() bool { return last.Page("/livez") != "" })
+		waitFor(t, patience, "voter "+id+" is taken in", func() bool {
 			return f.CLI("counter", "add-voter", id, port, last.Listen).Code == 0
 		})
 	}
@@ -92,6 +92,7 @@ func threeVoters(t *testing.T, f *programs.Fleet, raft string) *programs.Extra {
 // TestPreflight holds the command to a system that is whole, and then to one that is broken in one way after the
 // other: each has its own line.
 func TestPreflight(t *testing.T) {
+	t.Parallel()
 	raft := programs.FreePorts(t, 1)[0]
 	f := programs.NewFleet(t, bin, programs.FleetSpec{Edit: func(program string, c *programs.Config) {
 		if program == "counter-s1" {
@@ -135,7 +136,7 @@ func TestPreflight(t *testing.T) {
 	preflight(t, f, "kettle", "--admin", odd.Admin).wantLine(t, "program "+odd.Admin, "FAIL", "does not answer")
 
 	third.Kill()
-	waitFor(t, 10*time.Second, "the leader misses the voter", func() bool {
+	waitFor(t, patience, "the leader misses the voter", func() bool {
 		return strings.Contains(strings.Join(preflight(t, f, "kettle").fails(), " "), "counter s1")
 	})
 	preflight(t, f, "kettle").wantLine(t, "counter s1", "FAIL", "c1 leads, but c3 ("+third.Listen+") does not answer: 2 of 3 voters are left")

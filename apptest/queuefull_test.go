@@ -18,9 +18,10 @@ import (
 // The crowd before a full queue.
 const (
 	fullReady  = 40 // messages that the queue takes
-	fullBuyers = 20_000
-	fullHands  = 16 // buyers at a time
-	fullFor    = 6 * time.Second
+	fullBuyers = 26_000
+	fullAfter  = 8_000 // of them press when it is drained again
+	fullHands  = 16    // buyers at a time
+	fullFor    = 4 * time.Second
 )
 
 // TestQueueFull stops the consumer in front of a queue that takes a few orders only: once it is full,
@@ -58,17 +59,18 @@ func runQueueFull(t *testing.T, spec programs.FleetSpec) {
 	m.must(t, "sale", "create", "full", "--title", "Full", "--stock", "10000", "--limit", "1", "--price", "100", "--open")
 	buyers := m.buyers(t, fullBuyers, "f")
 	n := 0
-	waitFor(t, 20*time.Second, "the edge knows of the sale", func() bool {
+	waitFor(t, patience, "the edge knows of the sale", func() bool {
 		n += 30
 		return pressFor(t, m.edge, "full", buyers[n-30:n], time.Minute)["202"] == 30
 	})
 	fleet.Consumer.Kill()
 	reached, began := counted(t, fleet), time.Now()
 
-	answers := pressFor(t, m.edge, "full", buyers[n:fullBuyers-2000], fullFor)
+	answers := pressFor(t, m.edge, "full", buyers[n:fullBuyers-fullAfter], fullFor)
+	took := time.Since(began)
 	inVain := counted(t, fleet) - reached
 	held := m.show(t, "full").Counter.Held
-	t.Logf("in %s: %v; %d orders reached the shop, %d units held afterwards", time.Since(began).Round(time.Millisecond), answers, inVain, held)
+	t.Logf("in %s: %v; %d orders reached the shop, %d units held afterwards", took.Round(time.Millisecond), answers, inVain, held)
 	for what := range answers {
 		if what != "202" && what != "503 overloaded" {
 			t.Errorf("%d times %s", answers[what], what)
@@ -78,7 +80,7 @@ func runQueueFull(t *testing.T, spec programs.FleetSpec) {
 		t.Errorf("only %d were told overloaded", answers["503 overloaded"])
 	}
 	// What was under way when it was full, the probes, and room for a queue that overshoots a little.
-	if most := answers["202"] + 2*fullHands + 2*int(fullFor/time.Second); inVain > most {
+	if most := answers["202"] + 2*fullHands + 2*int(took/time.Second); inVain > most {
 		t.Errorf("%d orders reached the shop, want at most %d: they were reserved in vain", inVain, most)
 	}
 	if held != 0 {
@@ -87,13 +89,13 @@ func runQueueFull(t *testing.T, spec programs.FleetSpec) {
 
 	fleet.StartConsumer(0)
 	back := time.Now()
-	n = fullBuyers - 2000
-	waitFor(t, 20*time.Second, "it sells again", func() bool {
+	n = fullBuyers - fullAfter
+	waitFor(t, patience, "it sells again", func() bool {
 		n++
 		return pressFor(t, m.edge, "full", buyers[n:n+1], time.Minute)["202"] == 1
 	})
 	t.Logf("sells again %s after the consumer was back", time.Since(back).Round(time.Millisecond))
-	waitFor(t, 20*time.Second, "and to everybody", func() bool {
+	waitFor(t, patience, "and to everybody", func() bool {
 		some := pressFor(t, m.edge, "full", buyers[n+1:n+31], time.Minute)
 		n += 30
 		return some["202"] == 30

@@ -36,6 +36,7 @@ type rehearsed struct {
 // TestRehearse rehearses on the one-process program: 2,000 buyers for 50 units. Everything is sold and paid, also
 // what came back, and the plan is the one that its seed draws.
 func TestRehearse(t *testing.T) {
+	t.Parallel()
 	dev := programs.NewDev(t, bin, nil)
 	dev.Start()
 	args := []string{"rehearse", "--seed", "7", "--buyers", "2000", "--stock", "50", "--duration", "12s", "--pay-within", "5s"}
@@ -63,9 +64,10 @@ func TestRehearse(t *testing.T) {
 // TestRehearseFindsALostMessage rehearses on a program whose consumer acknowledges one order message without writing
 // it: the verdict has to be red, for a yes that was not kept.
 func TestRehearseFindsALostMessage(t *testing.T) {
+	t.Parallel()
 	dev := programs.NewDev(t, brokenBinaries(t), nil)
 	dev.Start()
-	r := dev.CLI("rehearse", "--buyers", "300", "--stock", "20", "--duration", "6s", "--pay-within", "5s", "--settle-for", "20s", "--json")
+	r := dev.CLI("rehearse", "--buyers", "300", "--stock", "20", "--duration", "5s", "--pay-within", "5s", "--settle-for", "10s", "--json")
 	if r.Code != 1 {
 		t.Fatalf("exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}

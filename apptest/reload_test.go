@@ -90,7 +90,7 @@ func (r *reloadRig) take(ask bool) {
 		}
 	}
 	r.taken++
-	waitFor(r.t, 10*time.Second, "the changed config is taken", func() bool { return r.counted("taken") >= r.taken })
+	waitFor(r.t, patience, "the changed config is taken", func() bool { return r.counted("taken") >= r.taken })
 }
 
 // refuse writes a file that must not be taken, and checks that the refusal, with its line and field, is
@@ -105,7 +105,7 @@ func (r *reloadRig) refuse(text, line, field, reason string) {
 	if err := r.edge.Hangup(); err != nil {
 		r.t.Fatal(err)
 	}
-	waitFor(r.t, 10*time.Second, "the refusal is counted", func() bool { return r.counted("refused") > refused })
+	waitFor(r.t, patience, "the refusal is counted", func() bool { return r.counted("refused") > refused })
 	says := file + ":" + line + ": " + field + ": " + reason
 	for _, path := range []string{"/config", "/readyz?verbose"} {
 		if page := r.page(path); !strings.Contains(page, says) {
@@ -190,11 +190,11 @@ func startLoad(r *reloadRig, tokens []string) *load {
 	return l
 }
 
-// A real edge takes its config 200 times under load, by signal and by itself: no request fails, and each
+// A real edge takes its config 100 times under load, by signal and by itself: no request fails, and each
 // user is admitted exactly as often as his budget held at first. Then files that are wrong change
 // nothing, and say file, line and field.
 func TestReloadUnderLoad(t *testing.T) {
-	const reloads, byItself = 200, 3
+	const reloads, byItself = 100, 3
 	r := newReloadRig(t)
 	tokens := make([]string, reloadUsers)
 	for i := range tokens {
@@ -209,7 +209,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		r.config.Set("poll_interval", []string{"250ms", "200ms"}[n%2])
 		r.config.Set("trusted_proxies", [][]any{{}, {"10.0.0.0/8"}}[n%2])
 		r.take(n >= byItself)
-		waitFor(t, 20*time.Second, "requests are served meanwhile", func() bool { return l.done.Load() || l.pages.Load() > served })
+		waitFor(t, patience, "requests are served meanwhile", func() bool { return l.done.Load() || l.pages.Load() > served })
 	}
 	spent := func() bool {
 		for i := range l.calls {
@@ -219,7 +219,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		}
 		return true
 	}
-	waitFor(t, 20*time.Second, "all budgets are spent", func() bool { return l.done.Load() || spent() })
+	waitFor(t, patience, "all budgets are spent", func() bool { return l.done.Load() || spent() })
 	if r.hash() == first {
 		t.Error("the hash does not tell the configs apart")
 	}
@@ -236,7 +236,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	if err := os.WriteFile(r.edge.ConfigFile(), good, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, 10*time.Second, "the file is again what runs", func() bool {
+	waitFor(t, patience, "the file is again what runs", func() bool {
 		return strings.Contains(r.page("/metrics"), `headgate_config_last_reload_successful{program="interceptor"} 1`)
 	})
 	if page := r.page("/config"); strings.Contains(page, "not taken") {

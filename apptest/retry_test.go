@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"headgate.example/apptest/browser"
 )
@@ -114,7 +113,7 @@ func TestPageRetries(t *testing.T) {
 				import("/assets/buy.js")
 					.then((m) => m.buy("1", 1, (view) => { last = view; }, new AbortController().signal))
 					.then((result) => { window.done = { ...result, last }; }, (fault) => { window.done = { fault: String(fault), last }; });`)
-			page.Wait(30*time.Second, "the purchase is over", "window.done")
+			page.Wait(patience, "the purchase is over", "window.done")
 			var done struct {
 				Order, Fault string
 				Earlier      bool

@@ -132,6 +132,7 @@ func TestCrowdOverTwoShards(t *testing.T) {
 // TestOneShardIsKilled kills one of three shards in the middle of a sale. Buyers of the others go on,
 // nobody is told that all is sold while its units lie there, and after its restart everything is sold.
 func TestOneShardIsKilled(t *testing.T) {
+	t.Parallel()
 	const stock, buyerCount = 600, 3000
 	fleet, m := startShards(t, 3)
 	m.must(t, "sale", "create", "kill", "--title", "Kill", "--stock", strconv.Itoa(stock), "--limit", "1", "--price", "100", "--hold-for", "5s", "--open")
@@ -164,7 +165,7 @@ func TestOneShardIsKilled(t *testing.T) {
 	down := time.Now()
 
 	// Those of the living shards get all that lies there.
-	waitFor(t, 60*time.Second, "the living shards have sold their units", func() bool {
+	waitFor(t, patience, "the living shards have sold their units", func() bool {
 		figures := m.show(t, "kill")
 		if !slices.Equal(figures.Counter.Silent, []string{"s2"}) || figures.Phase == "sold_out" {
 			t.Logf("with a silent shard: %+v", figures)
@@ -177,7 +178,7 @@ func TestOneShardIsKilled(t *testing.T) {
 	// Those whose shard is away are told to wait, longer and longer, and without asking it each time.
 	newcomers := m.byShard(t, m.buyers(t, 600, "late"))["s2"]
 	pressed := 0
-	waitFor(t, 60*time.Second, "Retry-After grows", func() bool {
+	waitFor(t, patience, "Retry-After grows", func() bool {
 		a := m.press(t, "kill", newcomers[pressed], 1)
 		if pressed++; a.What() != "503 unavailable" {
 			t.Errorf("a newcomer of the silent shard was told %s", a.What())
@@ -227,6 +228,7 @@ func TestOneShardIsKilled(t *testing.T) {
 // TestStockChangesOverShards raises and cuts the stock in the middle of a sale, below what one shard has
 // sold: the others pay.
 func TestStockChangesOverShards(t *testing.T) {
+	t.Parallel()
 	fleet, m := startShards(t, 2)
 	m.must(t, "sale", "create", "stock", "--title", "Stock", "--stock", "40", "--limit", "1", "--price", "100", "--open")
 	sorted := m.byShard(t, m.buyers(t, 200, "c"))
@@ -256,7 +258,7 @@ func TestStockChangesOverShards(t *testing.T) {
 	m.must(t, "sale", "stock", "stock", "30") // pays what is owed first
 	// Edge and shards may believe for a moment that all is gone. It ends by itself, for buyers of each shard.
 	for _, buyer := range []crowd.Buyer{first[18], second[3]} {
-		eventually(t, 10*time.Second, func() bool {
+		waitFor(t, patience, "what was returned is sold", func() bool {
 			report, err := crowd.Run(t.Context(), crowd.Plan{Base: m.edge, Sale: "stock", Connections: 2, Rounds: 20, Pause: time.Second}, []crowd.Buyer{buyer})
 			if err != nil {
 				t.Fatal(err)

@@ -27,9 +27,10 @@ const (
 // units are borrowed all the time. In the end every unit is sold, to one user each, and every order that a
 // buyer was told of is there. HEADGATE_SHARD_KILLS sets the number of rounds.
 func TestLeadersOfTwoShardsAreKilled(t *testing.T) {
+	t.Parallel()
 	rounds := int(envNumber(t, "HEADGATE_SHARD_KILLS", 4))
 	shards := startCounter(t, 2)
-	if err := shards[0].OpenSale(deadline(t, time.Minute), "hot", rounds*hotStock, 1); err != nil {
+	if err := shards[0].OpenSale(deadline(t, patience), "hot", rounds*hotStock, 1); err != nil {
 		t.Fatal(err)
 	}
 	crowd := &hotCrowd{t: t, shards: shards, sale: "hot", stock: int64(rounds) * hotStock}
@@ -52,7 +53,7 @@ func TestLeadersOfTwoShardsAreKilled(t *testing.T) {
 			leader.Kill()
 			t.Logf("round %d: killed %s of %s", round, leader.ID, s.Name)
 		}
-		eventually(t, 30*time.Second, func() bool { return crowd.sold.Load() > before+100 || crowd.over.Load() > 0 })
+		waitFor(t, patience, "people buy on", func() bool { return crowd.sold.Load() > before+100 || crowd.over.Load() > 0 })
 		for _, s := range shards {
 			for _, v := range s.Voters {
 				if !v.Running() {
@@ -92,7 +93,7 @@ func startCounter(t *testing.T, count int) []*voters.Shard {
 		}
 	})
 	for _, s := range shards {
-		if err := s.Start(deadline(t, 30*time.Second)); err != nil {
+		if err := s.Start(deadline(t, patience)); err != nil {
 			t.Fatal(err)
 		}
 	}

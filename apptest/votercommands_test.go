@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"headgate.example/apptest/programs"
 	"headgate.example/apptest/voters"
@@ -31,11 +30,11 @@ func TestVoterCommands(t *testing.T) {
 	if err := fourth.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() bool {
+	waitFor(t, patience, "the fourth voter is added", func() bool {
 		r := headgate("add-voter", "c4", fourth.Raft, fourth.Client)
 		return r.Code == 0 && strings.Contains(r.Stdout, "votes")
 	})
-	leader, err := shard.Leader(deadline(t, 30*time.Second))
+	leader, err := shard.Leader(deadline(t, patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,16 +74,5 @@ func counterCommands(t *testing.T, shard *voters.Shard) func(args ...string) pro
 	config.Write(file)
 	return func(args ...string) programs.Result {
 		return programs.Run(t, bin.Path("headgate"), append(append([]string{"counter"}, args...), "--config", file)...)
-	}
-}
-
-func eventually(t *testing.T, within time.Duration, true func() bool) {
-	t.Helper()
-	ctx := deadline(t, within)
-	for !true() {
-		if ctx.Err() != nil {
-			t.Fatal("it did not happen in time")
-		}
-		wait(t, 100*time.Millisecond)
 	}
 }

@@ -9,39 +9,45 @@ import (
 	"headgate.example/apptest/voters"
 )
 
-const failoverWithin = 5 * time.Second // on a machine that does much else; the benchmark has the figures
+const failoverWithin = 5 * time.Second // as a stopwatch shows it, on a machine that does much else; the benchmark has the figures
 
 // TestCounterFailover kills the leader under load: buyers succeed again soon, and nothing that anybody
 // was told is lost.
 func TestCounterFailover(t *testing.T) {
 	kills := int(envNumber(t, "HEADGATE_FAILOVER_KILLS", 3))
 	shard := startShard(t)
-	if err := shard.OpenSale(deadline(t, 30*time.Second), "failover", 10_000_000, 1); err != nil {
+	if err := shard.OpenSale(deadline(t, patience), "failover", 10_000_000, 1); err != nil {
 		t.Fatal(err)
 	}
 	load := shard.Press("failover")
 	defer load.Stop()
+	watch := startStopwatch(t)
 	for range kills {
-		took, err := load.KillLeader(deadline(t, time.Minute))
+		began := watch.now()
+		took, err := load.KillLeader(deadline(t, patience))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("kill -9 of the leader to the next success: %s", took.Round(time.Millisecond))
-		if took > failoverWithin {
+		if ran := min(took, watch.now()-began); ran > failoverWithin {
 			t.Errorf("nobody could buy for %s", took)
 		}
 	}
 	// A gentle stop hands over.
-	leader, err := shard.Leader(deadline(t, 30*time.Second))
+	leader, err := shard.Leader(deadline(t, patience))
 	if err != nil {
 		t.Fatal(err)
 	}
 	leader.Stop()
-	if _, err := shard.Leader(deadline(t, failoverWithin)); err != nil {
+	began := watch.now()
+	if _, err := shard.Leader(deadline(t, patience)); err != nil {
 		t.Error(err)
 	}
+	if took := watch.now() - began; took > failoverWithin {
+		t.Errorf("nobody led for %s", took)
+	}
 	bought := load.Stop()
-	reply, err := shard.Do(deadline(t, 30*time.Second), "SALE.INFO", "failover")
+	reply, err := shard.Do(deadline(t, patience), "SALE.INFO", "failover")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +73,7 @@ func startShard(t *testing.T) *voters.Shard {
 			}
 		}
 	})
-	if err := shard.Start(deadline(t, 30*time.Second)); err != nil {
+	if err := shard.Start(deadline(t, patience)); err != nil {
 		t.Fatal(err)
 	}
 	return shard

@@ -19,8 +19,8 @@ import (
 
 // Bounds of one call and of one wait.
 const (
-	callTimeout = 30 * time.Second
-	maxAnswer   = 32 << 20 // a screenshot
+	callTimeout = 2 * time.Minute // a browser's first start on a slow disk
+	maxAnswer   = 32 << 20        // a screenshot
 )
 
 // Session is one browser window. It ends with the test; a failed test keeps a screenshot.

@@ -79,7 +79,9 @@ http {
 		c.t.Fatal(err)
 	}
 	p := programs.Start(c.t, programs.Spec{Name: "nginx", Path: program, Args: []string{"-p", folder, "-c", file, "-e", filepath.Join(folder, "start.log")}})
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		conn, err := net.DialTimeout("tcp", address, time.Second)
 		if err == nil {
 			_ = conn.Close()

@@ -1,14 +1,13 @@
 package programs
 
 import (
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"headgate.example/apptest/ports"
 )
 
 // Config is a config file to be changed: what a test needs otherwise than the sample has it.
@@ -97,23 +96,14 @@ func (c *Config) Write(path string) {
 	}
 }
 
-// FreePorts gives free loopback addresses. They lie below the ports that the system gives to clients,
-// so that a program which was killed finds its port free again, whatever connects meanwhile.
+// FreePorts gives free loopback addresses, which are the test's until it ends: a program that was killed finds its own
+// free again.
 func FreePorts(t testing.TB, count int) []string {
 	t.Helper()
-	const low, high = 18_000, 32_000
-	addresses := make([]string, 0, count)
-	for attempt := 0; len(addresses) < count; attempt++ {
-		if attempt > 1000 {
-			t.Fatal("no free ports")
-		}
-		address := fmt.Sprintf("127.0.0.1:%d", low+rand.IntN(high-low))
-		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		defer listener.Close() // all are held until all are found, so that they differ
-		addresses = append(addresses, address)
+	addresses, release, err := ports.Reserve(count)
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(release)
 	return addresses
 }

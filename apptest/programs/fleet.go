@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -44,7 +45,7 @@ type Fleet struct {
 	env        []string
 	folder     string
 	ports      map[string]string // of each program's admin server
-	extras     int               // were launched
+	extras     atomic.Int64      // were launched
 	ConfigFile string            // of the operator's commands
 	Edge       string            // http://host:port
 	LedgerFile string            // of SQLite
@@ -75,18 +76,10 @@ func NewFleet(t testing.TB, bin Binaries, spec FleetSpec) *Fleet {
 	f.LedgerFile = filepath.Join(f.folder, "ledger.db")
 	f.ConfigFile = filepath.Join(f.folder, "headgate.yaml")
 	f.writeConfigs(&spec)
-	for i := range spec.Shards {
-		f.Counters = append(f.Counters, f.start(counterName(i)))
-	}
-	f.Counter = f.Counters[0]
-	for i := range spec.Backends {
-		f.Backends = append(f.Backends, f.start(backendName(i)))
-	}
-	f.Backend = f.Backends[0]
-	for i := range spec.Consumers {
-		f.Consumers = append(f.Consumers, f.start(consumerName(i)))
-	}
-	f.Consumer = f.Consumers[0]
+	f.Counters = f.startAll(counterName, 0, spec.Shards)
+	f.Backends = append(f.startAll(backendName, 0, 1), f.startAll(backendName, 1, spec.Backends)...) // the first makes the tables
+	f.Consumers = f.startAll(consumerName, 0, spec.Consumers)
+	f.Counter, f.Backend, f.Consumer = f.Counters[0], f.Backends[0], f.Consumers[0]
 	f.Interceptor = f.start("interceptor")
 	return f
 }
@@ -217,7 +210,27 @@ func (f *Fleet) adapt(c *Config, name string, spec *FleetSpec, shards []any) {
 
 func (f *Fleet) start(name string) *Process {
 	f.t.Helper()
-	return Start(f.t, Spec{Name: name, Path: f.bin.Path(program(name)), Args: []string{"--config", filepath.Join(f.folder, name+".yaml")},
+	p := f.launch(name)
+	p.WaitReady()
+	return p
+}
+
+// startAll starts the programs from a number up to another together, and waits until all are ready.
+func (f *Fleet) startAll(name func(i int) string, from, to int) (all []*Process) {
+	f.t.Helper()
+	for i := from; i < to; i++ {
+		all = append(all, f.launch(name(i)))
+	}
+	for _, p := range all {
+		p.WaitReady()
+	}
+	return all
+}
+
+// launch is start without waiting.
+func (f *Fleet) launch(name string) *Process {
+	f.t.Helper()
+	return Launch(f.t, Spec{Name: name, Path: f.bin.Path(program(name)), Args: []string{"--config", filepath.Join(f.folder, name+".yaml")},
 		Env: f.env, Ready: "http://" + f.ports[name] + "/readyz"})
 }
 
@@ -239,6 +252,13 @@ func (f *Fleet) StartBackend(i int) {
 func (f *Fleet) StartConsumer(i int) {
 	f.t.Helper()
 	f.Consumers[i] = f.start(consumerName(i))
+	f.Consumer = f.Consumers[0]
+}
+
+// StartConsumers starts all consumers again after they have ended, together, and waits until they are ready.
+func (f *Fleet) StartConsumers() {
+	f.t.Helper()
+	f.Consumers = f.startAll(consumerName, 0, len(f.Consumers))
 	f.Consumer = f.Consumers[0]
 }
 

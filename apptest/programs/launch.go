@@ -17,7 +17,8 @@ type Extra struct {
 }
 
 // Launch starts a further program of a kind (counter, backend, consumer, interceptor), configured as the Fleet's own,
-// with addresses and a data folder of its own and what edit changes. binary is its file; "": the Fleet's.
+// with addresses and a data folder of its own and what edit changes. binary is its file; "": the Fleet's. It may be called
+// by parallel subtests.
 func (f *Fleet) Launch(kind, binary string, edit func(*Config), env ...string) *Extra {
 	f.t.Helper()
 	source := kind
@@ -26,8 +27,7 @@ func (f *Fleet) Launch(kind, binary string, edit func(*Config), env ...string) *
 	}
 	ports := FreePorts(f.t, 2)
 	c := ReadConfig(f.t, filepath.Join(f.folder, source+".yaml"))
-	f.extras++
-	name := fmt.Sprintf("%s-extra-%d", kind, f.extras)
+	name := fmt.Sprintf("%s-extra-%d", kind, f.extras.Add(1))
 	e := &Extra{Admin: ports[1], Config: filepath.Join(f.folder, name+".yaml")}
 	c.Set("service.admin", e.Admin)
 	switch kind {

@@ -10,10 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"headgate.example/apptest/ports"
 )
 
 const (
@@ -39,16 +42,18 @@ type Plan struct {
 // Instance is one private service. Its methods are safe for concurrent use, but Restart while the
 // service runs is a mistake.
 type Instance struct {
-	plan *Plan
+	plan    *Plan
+	release func() // its ports
 
 	mu        sync.Mutex
 	processes []*process
 }
 
-// start runs what a plan tells.
-func start(ctx context.Context, plan *Plan) (*Instance, error) {
-	i := &Instance{plan: plan}
+// start runs what a plan tells. release gives up the ports that it was planned with, when it is stopped.
+func start(ctx context.Context, plan *Plan, release func()) (*Instance, error) {
+	i := &Instance{plan: plan, release: release}
 	if err := i.start(ctx); err != nil {
+		release()
 		return nil, err
 	}
 	return i, nil
@@ -91,7 +96,9 @@ func (i *Instance) Control(ctx context.Context, args ...string) error {
 // Stop ends the service and removes its data. It may be called again.
 func (i *Instance) Stop() error {
 	// Nothing is to be kept, so there is nothing to tidy up either.
-	return errors.Join(i.end(syscall.SIGKILL), os.RemoveAll(i.plan.Dir))
+	err := errors.Join(i.end(syscall.SIGKILL), os.RemoveAll(i.plan.Dir))
+	i.release()
+	return err
 }
 
 // start begins the processes and waits until the service answers. On failure nothing is left running,
@@ -235,18 +242,22 @@ func (i *Instance) tails() string {
 	return b.String()
 }
 
-// freePorts finds n ports of the loopback interface that nobody listens on.
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, 0, n)
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("a free port: %w", err)
-		}
-		defer l.Close() //nolint:errcheck // held until all are found, so that they differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+// reservePorts gives n ports of the loopback interface, which nobody else is given before they are released.
+func reservePorts(n int) (list []int, release func(), err error) {
+	addresses, release, err := ports.Reserve(n)
+	if err != nil {
+		return nil, nil, err
 	}
-	return ports, nil
+	for _, address := range addresses {
+		_, digits, _ := strings.Cut(address, ":")
+		port, err := strconv.Atoi(digits)
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		list = append(list, port)
+	}
+	return list, release, nil
 }
 
 // greeting connects, sends hello, and gives the first bytes of the answer.

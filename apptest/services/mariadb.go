@@ -82,16 +82,17 @@ func createDatabase(ctx context.Context, data string, arguments []string) error 
 
 // StartMariaDB starts a database server in a new folder below dir. Its user is root, without a password.
 func StartMariaDB(ctx context.Context, dir string) (*Instance, error) {
-	ports, err := freePorts(1)
+	own, release, err := reservePorts(1)
 	if err != nil {
 		return nil, err
 	}
-	folder := filepath.Join(dir, fmt.Sprintf("mariadb-%d", ports[0]))
-	plan, err := PlanMariaDB(ctx, folder, MariaDBOptions{Port: ports[0]})
+	folder := filepath.Join(dir, fmt.Sprintf("mariadb-%d", own[0]))
+	plan, err := PlanMariaDB(ctx, folder, MariaDBOptions{Port: own[0]})
 	if err != nil {
+		release()
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
-	return start(ctx, plan)
+	return start(ctx, plan, release)
 }
 
 // databaseReady reads the server's greeting: a packet header of four bytes, then the protocol version.

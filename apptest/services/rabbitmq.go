@@ -92,16 +92,17 @@ func PlanRabbitMQ(dir string, o RabbitMQOptions) (*Plan, error) {
 
 // StartRabbitMQ starts a broker in a new folder below dir. Its user is guest, password guest.
 func StartRabbitMQ(ctx context.Context, dir string) (*Instance, error) {
-	ports, err := freePorts(3)
+	own, release, err := reservePorts(3)
 	if err != nil {
 		return nil, err
 	}
-	plan, err := PlanRabbitMQ(filepath.Join(dir, fmt.Sprintf("rabbitmq-%d", ports[0])),
-		RabbitMQOptions{Port: ports[0], Distribution: ports[1], Names: ports[2], User: "guest", Password: "guest"})
+	plan, err := PlanRabbitMQ(filepath.Join(dir, fmt.Sprintf("rabbitmq-%d", own[0])),
+		RabbitMQOptions{Port: own[0], Distribution: own[1], Names: own[2], User: "guest", Password: "guest"})
 	if err != nil {
+		release()
 		return nil, err
 	}
-	return start(ctx, plan)
+	return start(ctx, plan, release)
 }
 
 // brokerReady asks for the protocol's first frame; the broker listens only when it has booted.

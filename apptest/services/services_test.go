@@ -77,12 +77,27 @@ func TestLifecycle(t *testing.T) {
 		t.Errorf("the folder is left: %v", err)
 	}
 	for _, pid := range pids {
-		if text, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline")); err == nil && len(text) > 0 {
-			t.Errorf("process %s is left: %q", pid, text)
-		}
+		gone(t, pid)
 	}
 	if err := s.Stop(); err != nil {
 		t.Errorf("stopping twice: %v", err)
+	}
+}
+
+// gone waits for the end of a process that was killed: a service's children end a moment after it.
+func gone(t *testing.T, pid string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(stopWithin); ; <-tick.C {
+		text, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+		if err != nil || len(text) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("process %s is left: %q", pid, text)
+			return
+		}
 	}
 }
 
@@ -187,7 +202,7 @@ func TestFailedStart(t *testing.T) {
 	}
 	_, err := start(t.Context(), &Plan{Name: "Fake", Dir: dir, Addr: "127.0.0.1:1", Ready: brokerReady, Commands: func() []*exec.Cmd {
 		return []*exec.Cmd{exec.Command(fake)}
-	}})
+	}}, func() {})
 	if err == nil || !strings.Contains(err.Error(), "the disk is on fire") || !strings.Contains(err.Error(), "exit status 3") {
 		t.Fatalf("error %v, want the log's tail and the status", err)
 	}

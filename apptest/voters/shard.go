@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"headgate.example/apptest/ports"
 )
 
 // Shard is the voters of one shard, each a process.
@@ -22,6 +22,7 @@ type Shard struct {
 	Voters []*Voter
 	all    []*Shard // of the counter, this one included, by number
 	links  *links
+	ports  []func() // give up the voters' ports
 	binary string
 	folder string
 }
@@ -93,11 +94,12 @@ func (s *Shard) Newcomer(id string) (*Voter, error) {
 
 // place gives a voter its ports, and opens the proxy before its raft port.
 func (s *Shard) place(id string) error {
-	ports, err := freePorts(3)
+	own, release, err := ports.Reserve(3)
 	if err != nil {
 		return err
 	}
-	v := &Voter{ID: id, Client: ports[0], Raft: ports[2], listen: ports[1], shard: s}
+	s.ports = append(s.ports, release)
+	v := &Voter{ID: id, Client: own[0], Raft: own[2], listen: own[1], shard: s}
 	v.folder, v.config, v.log = filepath.Join(s.folder, id), filepath.Join(s.folder, id+".yaml"), filepath.Join(s.folder, id+".log")
 	s.Voters = append(s.Voters, v)
 	return s.links.door(v.Raft, id, v.listen)
@@ -141,33 +143,8 @@ func (v *Voter) Config() string { return v.config }
 // Folder is the voter's data folder.
 func (v *Voter) Folder() string { return v.folder }
 
-// Move puts the data folder elsewhere, before the voter's first start.
-func (v *Voter) Move(folder string) error {
-	v.folder = folder
-	return v.configure()
-}
-
 // Ended is closed when a voter that was started has ended, by itself too.
 func (v *Voter) Ended() <-chan struct{} { return v.done }
-
-// freePorts lie below those that the system gives to clients, so that a killed voter finds its port free.
-func freePorts(count int) ([]string, error) {
-	const low, high, tries = 18_000, 32_000, 1000
-	var found []string
-	for range tries {
-		if len(found) == count {
-			return found, nil
-		}
-		address := fmt.Sprintf("127.0.0.1:%d", low+rand.IntN(high-low))
-		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		defer listener.Close() // all are held until all are found, so that they differ
-		found = append(found, address)
-	}
-	return nil, errors.New("no free ports")
-}
 
 // Start starts every voter for the first time, begins their log, and waits for a leader.
 func (s *Shard) Start(ctx context.Context) error {
@@ -193,6 +170,9 @@ func (s *Shard) Close() {
 		v.Kill()
 	}
 	s.links.close()
+	for _, release := range s.ports {
+		release()
+	}
 }
 
 // Start starts a voter that does not run.

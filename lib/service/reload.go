@@ -118,8 +118,8 @@ func (r *reloader[C]) keep() {
 	if r.rt.configRefusal() != nil {
 		r.rt.Log.Info("the config file is again what runs", "file", r.file, "hash", r.rt.ConfigHash())
 	}
-	r.lastOK.Set(1)
 	r.rt.showRefusal(nil)
+	r.lastOK.Set(1)
 }
 
 func (r *reloader[C]) try(text []byte, sum [sha256.Size]byte) {
@@ -149,9 +149,10 @@ func (r *reloader[C]) try(text []byte, sum [sha256.Size]byte) {
 	r.rt.Log.Info("the config was changed", "file", r.file, "hash", r.rt.ConfigHash(), "before", before)
 }
 
-// refuse keeps what runs, and says why at every place where somebody may look.
+// refuse keeps what runs, and says why at every place where somebody may look; it is counted last, so that whoever
+// sees it counted finds it said.
 func (r *reloader[C]) refuse(err error) {
-	r.refused.Inc()
+	defer r.refused.Inc()
 	r.lastOK.Set(0)
 	r.rt.showRefusal(err)
 	var wrong *config.Error

@@ -87,7 +87,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) int {
 		}
 	}
 	if o.only != "packages" {
-		group := group{name: "apptest: whole programs under load, plain binaries", packages: apptestOf(packages), parallel: 1}
+		group := group{name: "apptest: whole programs under load, plain binaries", packages: apptestOf(packages), parallel: 1, tests: apptestTests}
 		if err := sum.goTest(ctx, group, o, stdout, stderr); err != nil {
 			fmt.Fprintln(stderr, "testrun:", err)
 			return 2
@@ -108,6 +108,9 @@ func workspacePackages(ctx context.Context) ([]string, error) {
 	return strings.Fields(string(out)), nil
 }
 
+// apptestTests run at a time, whatever the machine: most of their time they wait for programs that start, retry or expire.
+const apptestTests = 3
+
 const apptestModule = "headgate.example/apptest"
 
 func isApptest(path string) bool {
@@ -124,6 +127,7 @@ type group struct {
 	packages []string
 	race     bool
 	parallel int    // test binaries at a time
+	tests    int    // of one binary at a time, of those that say that they may run beside others; 0: as many as processors
 	run      string // the tests to run; empty: as the options say
 }
 
@@ -151,6 +155,9 @@ func (g group) args(o options) []string {
 	args := []string{"test", "-json", fmt.Sprintf("-p=%d", g.parallel), "-timeout=" + o.timeout.String()}
 	if g.race {
 		args = append(args, "-race")
+	}
+	if g.tests > 0 {
+		args = append(args, fmt.Sprintf("-parallel=%d", g.tests))
 	}
 	if run := cmp.Or(g.run, o.run); run != "" {
 		args = append(args, "-run", run)

@@ -18,9 +18,8 @@ import (
 )
 
 const (
-	diskBytes    = 16 << 20
-	diskBuyers   = 16
-	diskPatience = 3 * time.Second
+	diskBytes  = 16 << 20
+	diskBuyers = 16
 )
 
 // TestDiskIsFullWithinTheLog fills the disk that the log of a running counter is on, beside the one whose free space
@@ -148,7 +147,7 @@ func (c *diskCrowd) press() (stop func()) {
 	var pressing sync.WaitGroup
 	for range diskBuyers {
 		pressing.Go(func() {
-			conn, err := voters.Dial(c.address, diskPatience)
+			conn, err := voters.Dial(c.address, patience)
 			if err != nil {
 				return
 			}
@@ -166,11 +165,11 @@ func (c *diskCrowd) press() (stop func()) {
 // once buys one unit; false when the connection is of no more use.
 func (c *diskCrowd) once(conn *voters.Conn) bool {
 	user := "u" + strconv.FormatInt(c.next.Add(1), 10)
-	reply, err := conn.Do(diskPatience, "RESERVE", "full", user, "1", "")
+	reply, err := conn.Do(patience, "RESERVE", "full", user, "1", "")
 	if list, _ := reply.([]any); err == nil && len(list) == 6 && list[0] == "reserved" {
 		order, _ := list[1].(string)
 		c.held.Store(order, user)
-		reply, err = conn.Do(diskPatience, "CONFIRM", order)
+		reply, err = conn.Do(patience, "CONFIRM", order)
 		if list, _ := reply.([]any); err == nil && len(list) == 1 && list[0] == "confirmed" {
 			c.paid.Store(order, true)
 			c.bought.Add(1)
@@ -191,13 +190,13 @@ func (c *diskCrowd) once(conn *voters.Conn) bool {
 // check asks for every order that anybody was told of.
 func (c *diskCrowd) check(shard *voters.Shard) {
 	c.t.Helper()
-	conn, err := voters.Dial(c.address, diskPatience)
+	conn, err := voters.Dial(c.address, patience)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	defer conn.Close()
 	c.held.Range(func(order, user any) bool {
-		reply, err := conn.Do(diskPatience, "ORDER", order.(string))
+		reply, err := conn.Do(patience, "ORDER", order.(string))
 		f := voters.Fields(reply)
 		_, paid := c.paid.Load(order)
 		if err != nil || f["user"] != user || paid && f["state"] != "confirmed" {

@@ -97,7 +97,7 @@ func wrkMistakes(t *testing.T, wrk, edge, users string) {
 	}{
 		{"no file", "no token file: nowhere.csv", []string{"nowhere.csv", "load"}},
 		{"another file", "the first line is not `user,token`", []string{"README.md", "load"}},
-		{"too few users", "1 users are too few for 2 threads", []string{few, "load"}},
+		{"too few users", "too few users for 2 threads", []string{few, "load"}},
 		{"no sale", "want the arguments", []string{users}},
 		{"no id", "no id of a sale", []string{users, "a b"}},
 		{"other threads", "more threads than the 1 told", []string{users, "load", "threads=1"}},

@@ -223,6 +223,23 @@ func TestABuyerWithAnOrderIsNotToldSoldOut(t *testing.T) {
 	press("after a crash", other)
 }
 
+// The sum over all edges is what buyers were answered.
+func TestARequestThatHopsIsCountedWhereItArrived(t *testing.T) {
+	edges := newEdges(t, 2, nil)
+	one, two := edges[0], edges[1]
+	user := userOf(t, two)
+	one.accepted(one.buy(user))
+	one.refused(one.buy(user), 409, "already_ordered")
+	for _, code := range []string{"accepted", "already_ordered"} {
+		line := `headgate_interceptor_requests_total{route="reserve",code="` + code + `"} 1`
+		one.counted(line)
+		if strings.Contains(two.metrics(), `requests_total{route="reserve"`) {
+			t.Errorf("%s: it is counted at its owner, too", code)
+		}
+	}
+	one.counted("headgate_edge_hops_total{outcome=\"served\"} 2")
+}
+
 func TestTheAffinityCookieNamesTheOwner(t *testing.T) {
 	edges := newEdges(t, 2, nil)
 	one, two := edges[0], edges[1]

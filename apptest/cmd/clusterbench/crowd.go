@@ -10,8 +10,12 @@ import (
 	"time"
 )
 
-// accepted is the edges' word for a unit sold.
-const accepted = "accepted"
+// The edges' words for a unit sold, for nothing left, and for a press of whoever has bought already.
+const (
+	accepted    = "accepted"
+	soldOutCode = "sold_out"
+	ordered     = "already_ordered"
+)
 
 const (
 	known      = 1.5              // presses for each user, until each has been answered once: some threads are ahead of others
@@ -26,6 +30,7 @@ type crowd struct {
 	name    string
 	code    string // of the answers, in the edges' metrics
 	cookies bool
+	again   bool // all its measurements are at one sale, where everybody buys before the first
 }
 
 // measured is one measurement.
@@ -36,18 +41,11 @@ type measured struct {
 	busiest float64            // processors that the busiest member of the contest's kind used
 }
 
-// press lets a crowd press at a sale of its own and measures a window of it.
-func (s *site) press(ctx context.Context, c crowd, sale string) (m *measured, err error) {
-	sells := c.code == accepted
-	stock := 1
-	if sells {
-		stock = 2 * s.users
-	}
-	if _, err := s.headgate(ctx, "sale", "create", sale, "--title", sale, "--stock", strconv.Itoa(stock), "--limit", "1", "--price", "9900", "--open"); err != nil {
-		return nil, err
-	}
-	if sells {
-		if _, err := s.headgate(ctx, "sale", "pause", sale); err != nil {
+// press lets a crowd press at a sale and measures a window of it. The sale is to be created, or it is one at which
+// the crowd pressed before.
+func (s *site) press(ctx context.Context, c crowd, sale string, create bool) (m *measured, err error) {
+	if create {
+		if err := s.createSale(ctx, c, sale); err != nil {
 			return nil, err
 		}
 	}
@@ -60,13 +58,22 @@ func (s *site) press(ctx context.Context, c crowd, sale string) (m *measured, er
 		return nil, err
 	}
 	m, err = s.window(ctx, c, sale, before)
-	if err = errors.Join(err, load.end()); err != nil {
-		return nil, err
-	}
-	if sells {
+	if err = errors.Join(err, load.end()); err == nil && c.code != soldOutCode {
 		_, err = s.headgate(ctx, "audit", "--sale", sale, "--wait", "60s")
 	}
 	return m, err
+}
+
+func (s *site) createSale(ctx context.Context, c crowd, sale string) error {
+	stock := 2 * s.users
+	if c.code == soldOutCode {
+		stock = 1
+	}
+	_, err := s.headgate(ctx, "sale", "create", sale, "--title", sale, "--stock", strconv.Itoa(stock), "--limit", "1", "--price", "9900", "--open")
+	if err == nil && c.code == accepted {
+		_, err = s.headgate(ctx, "sale", "pause", sale)
+	}
+	return err
 }
 
 // window waits until everybody is known, has the sale go on if it sells, and measures.

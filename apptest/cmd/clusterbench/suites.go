@@ -29,7 +29,7 @@ func suites(o *options, stdout io.Writer) []measure.Suite {
 }
 
 func soldOut(ctx context.Context, b *bench) error {
-	return b.compare(ctx, b.edges(), crowd{name: "soldout", code: "sold_out", cookies: true}, crowd{name: "soldout_without_cookie", code: "sold_out"})
+	return b.compare(ctx, b.edges(), crowd{name: "soldout", code: soldOutCode, cookies: true}, crowd{name: "soldout_without_cookie", code: soldOutCode})
 }
 
 func buy(ctx context.Context, b *bench) error {
@@ -38,7 +38,7 @@ func buy(ctx context.Context, b *bench) error {
 
 func shards(ctx context.Context, b *bench) error {
 	return b.compare(ctx, contest{name: "shards2", few: "one", many: "two", kind: cluster.Counter, share: b.shardShare,
-		drop: func(e *cluster.Entry) bool { return e.Kind == cluster.Counter && e.Shard != "s1" }}, crowd{name: "buy", code: accepted, cookies: true})
+		drop: func(e *cluster.Entry) bool { return e.Kind == cluster.Counter && e.Shard != "s1" }}, crowd{name: "buy", code: accepted, cookies: true}, crowd{name: "again", code: ordered, cookies: true, again: true})
 }
 
 // edges is the contest of one interceptor and three.
@@ -75,7 +75,11 @@ func (b *bench) compare(ctx context.Context, c contest, crowds ...crowd) (err er
 		for pair := range b.pairs {
 			for turn := range sides {
 				side := (turn + pair) % 2 // each goes first in half of the pairs
-				m, err := sides[side].press(ctx, crowd, fmt.Sprintf("%s-%d", crowd.name, pair))
+				sale := fmt.Sprintf("%s-%d", crowd.name, pair)
+				if crowd.again { // everybody has bought in the first pair
+					sale = crowd.name
+				}
+				m, err := sides[side].press(ctx, crowd, sale, pair == 0 || !crowd.again)
 				if err != nil {
 					return fmt.Errorf("%s %s: %w", sides[side].name, c.kind, err)
 				}

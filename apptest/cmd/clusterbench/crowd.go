@@ -10,11 +10,10 @@ import (
 	"time"
 )
 
-// The edges' words for a unit sold, for nothing left, and for a press of whoever has bought already.
+// The edges' words for a unit sold, and for nothing left.
 const (
 	accepted    = "accepted"
 	soldOutCode = "sold_out"
-	ordered     = "already_ordered"
 )
 
 const (
@@ -30,7 +29,6 @@ type crowd struct {
 	name    string
 	code    string // of the answers, in the edges' metrics
 	cookies bool
-	again   bool // all its measurements are at one sale, where everybody buys before the first
 }
 
 // measured is one measurement.
@@ -41,31 +39,28 @@ type measured struct {
 	busiest float64            // processors that the busiest member of the contest's kind used
 }
 
-// press lets a crowd press at a sale and measures a window of it. The sale is to be created, or it is one at which
-// the crowd pressed before.
-func (s *site) press(ctx context.Context, c crowd, sale string, create bool) (m *measured, err error) {
-	if create {
-		if err := s.createSale(ctx, c, sale); err != nil {
-			return nil, err
-		}
-	}
-	before, err := s.look(ctx, c)
-	if err != nil {
+// press lets a crowd press at a new sale and measures a window of it. Afterwards the books have to agree.
+func (s *site) press(ctx context.Context, c crowd, sale string) (m *measured, err error) {
+	if err := s.createSale(ctx, c, sale); err != nil {
 		return nil, err
 	}
 	load, err := s.startLoad(ctx, c, sale)
 	if err != nil {
 		return nil, err
 	}
-	m, err = s.window(ctx, c, sale, before)
-	if err = errors.Join(err, load.end()); err == nil && c.code != soldOutCode {
+	m, err = s.window(ctx, c, sale)
+	report, ended := load.end()
+	if err != nil {
+		err = fmt.Errorf("%w: wrk told: %s", err, report)
+	}
+	if err = errors.Join(err, ended); err == nil && c.code == accepted {
 		_, err = s.headgate(ctx, "audit", "--sale", sale, "--wait", "60s")
 	}
 	return m, err
 }
 
 func (s *site) createSale(ctx context.Context, c crowd, sale string) error {
-	stock := 2 * s.users
+	stock := 2 * s.contest.users
 	if c.code == soldOutCode {
 		stock = 1
 	}
@@ -76,9 +71,13 @@ func (s *site) createSale(ctx context.Context, c crowd, sale string) error {
 	return err
 }
 
-// window waits until everybody is known, has the sale go on if it sells, and measures.
-func (s *site) window(ctx context.Context, c crowd, sale string, before *moment) (*measured, error) {
-	err := s.await(ctx, c, func(now *moment) bool { return now.answers()-before.answers() >= known*float64(s.users) })
+// window waits until everybody was answered, has the sale go on if it sells, and measures.
+func (s *site) window(ctx context.Context, c crowd, sale string) (*measured, error) {
+	before, err := s.look(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	err = s.await(ctx, c, func(now *moment) bool { return now.answers()-before.answers() >= known*float64(s.contest.users) })
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +85,7 @@ func (s *site) window(ctx context.Context, c crowd, sale string, before *moment)
 		if _, err := s.headgate(ctx, "sale", "resume", sale); err != nil {
 			return nil, err
 		}
-		err := s.await(ctx, c, func(now *moment) bool { return now.expected()-before.expected() >= firstSold*float64(s.users) })
+		err = s.await(ctx, c, func(now *moment) bool { return now.expected()-before.expected() >= firstSold*float64(s.contest.users) })
 		if err != nil {
 			return nil, err
 		}

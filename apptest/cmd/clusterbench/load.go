@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"regexp"
@@ -26,10 +27,10 @@ type load struct {
 func (s *site) startLoad(ctx context.Context, c crowd, sale string) (*load, error) {
 	threads := 2
 	if c.cookies {
-		threads = s.connections
+		threads = s.contest.connections
 	}
 	l := &load{}
-	l.cmd = exec.CommandContext(ctx, "wrk", "-t", strconv.Itoa(threads), "-c", strconv.Itoa(s.connections),
+	l.cmd = exec.CommandContext(ctx, "wrk", "-t", strconv.Itoa(threads), "-c", strconv.Itoa(s.contest.connections),
 		"-d", strconv.Itoa(int(loadAtMost.Seconds()))+"s", "-s", s.script, s.state.Edge, "--", s.tokens, sale)
 	l.cmd.Stdout, l.cmd.Stderr = &l.out, &l.out
 	return l, l.cmd.Start()
@@ -37,16 +38,18 @@ func (s *site) startLoad(ctx context.Context, c crowd, sale string) (*load, erro
 
 var unanswered = regexp.MustCompile(`(?m)^no answer: connect 0, write 0, read 0;`)
 
-// end has wrk write its report. A request without an answer is an error.
-func (l *load) end() error {
+// end has wrk write its report, of which it gives the end, the table of answers. A request without an answer is
+// an error.
+func (l *load) end() (report []byte, err error) {
 	_ = l.cmd.Process.Signal(syscall.SIGINT) // it may have ended
-	err := l.cmd.Wait()
-	text := l.out.Bytes()
+	err = l.cmd.Wait()
+	text := bytes.TrimSpace(l.out.Bytes())
+	report = text[max(0, len(text)-1024):]
 	if err == nil && !unanswered.Match(text) {
-		err = fmt.Errorf("requests were not answered")
+		err = errors.New("requests were not answered")
 	}
 	if err != nil {
-		err = fmt.Errorf("wrk: %w: %s", err, bytes.TrimSpace(text[max(0, len(text)-1024):]))
+		err = fmt.Errorf("wrk: %w: %s", err, report)
 	}
-	return err
+	return report, err
 }

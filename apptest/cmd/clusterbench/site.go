@@ -61,7 +61,7 @@ func (b *bench) startSite(ctx context.Context, c contest, name string, drop func
 		return nil, err
 	}
 	s.env = append(append(os.Environ(), s.env...), "HEADGATE_CONFIG="+s.state.OperatorConfig)
-	_, err = s.headgate(ctx, "token", "--users", strconv.Itoa(b.users), "--out", s.tokens)
+	_, err = s.headgate(ctx, "token", "--users", strconv.Itoa(c.users), "--out", s.tokens)
 	return s, err
 }
 
@@ -81,8 +81,13 @@ func (s *site) up(ctx context.Context, source string) (err error) {
 	return err
 }
 
-// stop ends it, also when ctx has ended.
+// stop ends it, also when ctx has ended. Its data goes, and who has little of a processor would end slowly.
 func (s *site) stop() error {
+	for _, m := range s.state.Members {
+		if m.Kind == s.contest.kind {
+			_, _ = s.client.Do(context.Background(), m.Name, "kill", nil) // `down` finds whom it missed
+		}
+	}
 	_, err := s.command(context.Background(), "cluster", "down", "--wipe", "--folder", s.folder.Path)
 	return err
 }

@@ -69,6 +69,9 @@ func tracesOf(e *cluster.Entry) []*regexp.Regexp {
 		regexp.MustCompile(`(?m)^ *- \{ name: ` + e.Name + `, .*\n`),
 		regexp.MustCompile(`(?m)^ *- \{ name: ` + name + `, (?:number|address).*\n`),
 	}
+	if e.Kind == cluster.Backend { // in lists of addresses, not as the first
+		traces = append(traces, regexp.MustCompile(`, "`+regexp.QuoteMeta(e.Address())+`"`))
+	}
 	if e.Kind == cluster.Interceptor {
 		number := strings.TrimPrefix(e.Name, cluster.Interceptor+"-")
 		_, port, _ := net.SplitHostPort(e.Address())

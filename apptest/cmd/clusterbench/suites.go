@@ -29,21 +29,28 @@ func suites(o *options, stdout io.Writer) []measure.Suite {
 }
 
 func soldOut(ctx context.Context, b *bench) error {
-	return b.compare(ctx, b.edges(), crowd{name: "soldout", code: soldOutCode, cookies: true}, crowd{name: "soldout_without_cookie", code: soldOutCode})
+	return b.compare(ctx, b.edges(b.edgeShare), crowd{name: "soldout", code: soldOutCode, cookies: true}, crowd{name: "soldout_without_cookie", code: soldOutCode})
 }
 
 func buy(ctx context.Context, b *bench) error {
-	return b.compare(ctx, b.edges(), crowd{name: "buy", code: accepted, cookies: true}, crowd{name: "buy_without_cookie", code: accepted})
+	return b.compare(ctx, b.edges(b.buyShare), crowd{name: "buy", code: accepted, cookies: true}, crowd{name: "buy_without_cookie", code: accepted})
 }
 
+// shards has one of each other program, so that little of the machine goes to what is the same on both sides. Its
+// crowd is large: a log entry costs a shard about the same however many buyers share it, so that a second shard is
+// little help to a few of them, who only share smaller entries.
 func shards(ctx context.Context, b *bench) error {
-	return b.compare(ctx, contest{name: "shards2", few: "one", many: "two", kind: cluster.Counter, share: b.shardShare,
-		drop: func(e *cluster.Entry) bool { return e.Kind == cluster.Counter && e.Shard != "s1" }}, crowd{name: "buy", code: accepted, cookies: true}, crowd{name: "again", code: ordered, cookies: true, again: true})
+	return b.compare(ctx, contest{name: "shards2", few: "one", many: "two", kind: cluster.Counter, share: b.shardShare, users: 24_000, connections: 768,
+		dropAlways: func(e *cluster.Entry) bool {
+			return slices.Contains([]string{cluster.Interceptor, cluster.Backend, cluster.Consumer}, e.Kind) && !strings.HasSuffix(e.Name, "-1")
+		},
+		drop: func(e *cluster.Entry) bool { return e.Kind == cluster.Counter && e.Shard != "s1" },
+	}, crowd{name: "buy", code: accepted, cookies: true})
 }
 
 // edges is the contest of one interceptor and three.
-func (b *bench) edges() contest {
-	return contest{name: "edges3", few: "one", many: "three", kind: cluster.Interceptor, share: b.edgeShare,
+func (b *bench) edges(share float64) contest {
+	return contest{name: "edges3", few: "one", many: "three", kind: cluster.Interceptor, share: share, users: 10_000, connections: 128,
 		drop: func(e *cluster.Entry) bool { return e.Kind == cluster.Interceptor && e.Name != "interceptor-1" }}
 }
 
@@ -53,33 +60,34 @@ type contest struct {
 	few, many string // how many nodes each has, in words
 	kind      string // of the nodes that are more, and that are held to a share of a processor
 	share     float64
-	drop      func(*cluster.Entry) bool // who is not in the smaller one
+
+	users       int                       // of the crowd: more than buy in a measurement
+	connections int                       // of the crowd
+	dropAlways  func(*cluster.Entry) bool // who is in none of both; nil: nobody
+	drop        func(*cluster.Entry) bool // who is not in the smaller one
 }
 
 // compare lets each crowd press at both clusters in turn, and prints the medians.
 func (b *bench) compare(ctx context.Context, c contest, crowds ...crowd) (err error) {
-	few, err := b.startSite(ctx, c, c.few, c.drop)
+	without := func(e *cluster.Entry) bool { return c.dropAlways != nil && c.dropAlways(e) }
+	few, err := b.startSite(ctx, c, c.few, func(e *cluster.Entry) bool { return without(e) || c.drop(e) })
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, few.stop()) }()
-	many, err := b.startSite(ctx, c, c.many, func(*cluster.Entry) bool { return false })
+	many, err := b.startSite(ctx, c, c.many, without)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, many.stop()) }()
-	b.figure(c.name+".limit", "%.0f %% of a processor for each %s; %d users, %d connections", 100*c.share, c.kind, b.users, b.connections)
+	b.figure(c.name+".limit", "%g %% of a processor for each %s; %d users, %d connections", 100*c.share, c.kind, c.users, c.connections)
 	sides := [2]*site{few, many}
 	for _, crowd := range crowds {
 		var runs [2][]*measured
 		for pair := range b.pairs {
 			for turn := range sides {
 				side := (turn + pair) % 2 // each goes first in half of the pairs
-				sale := fmt.Sprintf("%s-%d", crowd.name, pair)
-				if crowd.again { // everybody has bought in the first pair
-					sale = crowd.name
-				}
-				m, err := sides[side].press(ctx, crowd, sale, pair == 0 || !crowd.again)
+				m, err := sides[side].press(ctx, crowd, fmt.Sprintf("%s-%d", crowd.name, pair))
 				if err != nil {
 					return fmt.Errorf("%s %s: %w", sides[side].name, c.kind, err)
 				}

@@ -9,7 +9,7 @@
 //	clusterbench [-bin bin] [-pairs 3] [-window 5s] [-only soldout,buy,shards]
 //
 //	soldout  three interceptors against one, every answer is `sold_out`; with the affinity cookie and without
-//	buy      the same, every answer is a unit
+//	buy      the same with the cookie, every answer is a unit
 //	shards   two counter shards against one, every answer is a unit
 //
 // A crowd first presses until everybody has been answered once, so that tokens are known and cookies are kept:

@@ -33,7 +33,7 @@ func soldOut(ctx context.Context, b *bench) error {
 }
 
 func buy(ctx context.Context, b *bench) error {
-	return b.compare(ctx, b.edges(b.buyShare), crowd{name: "buy", code: accepted, cookies: true}, crowd{name: "buy_without_cookie", code: accepted})
+	return b.compare(ctx, b.edges(b.buyShare), crowd{name: "buy", code: accepted, cookies: true})
 }
 
 // shards has one of each other program, so that little of the machine goes to what is the same on both sides. Its

@@ -265,6 +265,13 @@ func TestTheAffinityCookieNamesTheOwner(t *testing.T) {
 			t.Errorf("%s: %d, Set-Cookie %q, want %q", name, a.status, got, c.want)
 		}
 	}
+	one.counter.change(func() { one.counter.sales["1"].OpensAt += 60_000 })
+	one.fresh()
+	early := one.send("POST", "/api/sales/1/orders", `{"quantity":1}`, "Authorization", bearer, "Content-Type", "application/json")
+	if got := early.header.Get("Set-Cookie"); got != right {
+		t.Errorf("before the opening: %d %s, Set-Cookie %q, want %q", early.status, early.text, got, right)
+	}
+	one.counted(`headgate_interceptor_requests_total{route="reserve",code="not_open"} 1`)
 	two.shop.handle(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Cache-Control", "public, max-age=1") })
 	if a := one.send("GET", "/api/sales", "", "Authorization", bearer); a.header.Get("Set-Cookie") != "" {
 		t.Error("a cookie in an answer that caches may keep")

@@ -4,6 +4,7 @@ package apptest
 
 import (
 	"encoding/csv"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -11,8 +12,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"headgate.example/apptest/edges"
 	"headgate.example/apptest/programs"
+	"headgate.example/apptest/signer"
 )
 
 // The size of the load tests' sale.
@@ -86,6 +90,55 @@ func TestWrk(t *testing.T) {
 	t.Run("what is wrong is said", func(t *testing.T) { wrkMistakes(t, wrk, m.edge, users) })
 }
 
+var wrkCookies = regexp.MustCompile(`(?m)^sent with a cookie .*: ([0-9.]+) %$`)
+
+// TestWrkKeepsTheCookie: with a thread for each connection, users are sent to their own edge, as browsers are.
+func TestWrkKeepsTheCookie(t *testing.T) {
+	wrk, nginx := need(t, "HEADGATE_TEST_WRK"), need(t, "HEADGATE_TEST_NGINX")
+	root, err := programs.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster := edges.New(t, edges.Spec{Bin: bin, Edges: 3, Limits: "{user_bucket: {rate: 1000, burst: 1000}}"})
+	if err := cluster.Counter.OpenSale(t.Context(), "1", 1_000_000, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range cluster.Edges { // which fetch the sales before they serve
+		e.Start()
+	}
+	waitFor(t, 15*time.Second, "the edges agree", func() bool { return edges.Agreed(cluster.Edges...) })
+	const few = 200 // so that each comes again and again
+	users := filepath.Join(t.TempDir(), "users.csv")
+	text := "user,token\n"
+	for i, token := range signer.New().Many("w", few) {
+		text += fmt.Sprintf("w%07d,%s\n", i, token)
+	}
+	if err := os.WriteFile(users, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := "http://" + cluster.Nginx(nginx, "", "")
+	run := func(threads string) (report string, hopped float64) {
+		t.Helper()
+		hops, owned := cluster.Metric("headgate_edge_hops_total"), cluster.Metric("headgate_edge_owned_requests_total")
+		report = programs.MustRun(t, wrk, threads, "-c8", "-d2s", "-s", filepath.Join(root, "deploy", "wrk", "buy.lua"), address, "--", users, "1")
+		hops, owned = cluster.Metric("headgate_edge_hops_total")-hops, cluster.Metric("headgate_edge_owned_requests_total")-owned
+		checkAnswers(t, wrkTable(t, report), words("202", "409 already_ordered", "429 too_soon"))
+		return report, hops / (hops + owned)
+	}
+	report, without := run("-t2")
+	if !strings.Contains(report, "cookies were not kept") || without < 0.5 {
+		t.Errorf("with two threads %s hopped, want about 2/3, and to be told that no cookies are kept", percent(without))
+	}
+	report, with := run("-t8")
+	sent := wrkCookies.FindStringSubmatch(report)
+	if sent == nil || with > 0.1 {
+		t.Fatalf("with a thread for each connection %s hopped, and cookies were sent: %v", percent(with), sent)
+	}
+	if share, err := strconv.ParseFloat(sent[1], 64); err != nil || share < 80 {
+		t.Errorf("%s %% were sent with a cookie, want nearly all", sent[1])
+	}
+}
+
 func wrkMistakes(t *testing.T, wrk, edge, users string) {
 	few := filepath.Join(t.TempDir(), "few.csv")
 	if err := os.WriteFile(few, []byte("user,token\nu1,abc\n"), 0o600); err != nil {
@@ -97,7 +150,7 @@ func wrkMistakes(t *testing.T, wrk, edge, users string) {
 	}{
 		{"no file", "no token file: nowhere.csv", []string{"nowhere.csv", "load"}},
 		{"another file", "the first line is not `user,token`", []string{"README.md", "load"}},
-		{"too few users", "1 users are too few for 2 threads", []string{few, "load"}},
+		{"too few users", "too few users for 2 threads", []string{few, "load"}},
 		{"no sale", "want the arguments", []string{users}},
 		{"no id", "no id of a sale", []string{users, "a b"}},
 		{"other threads", "more threads than the 1 told", []string{users, "load", "threads=1"}},

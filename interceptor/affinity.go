@@ -15,16 +15,20 @@ var (
 )
 
 // tellOwner sets the affinity cookie where the request came without the right one. A public answer, which a
-// cache may keep, gets none.
+// cache may keep, gets none. Who presses too early is told as well, so that few need a hop when the sale opens.
 func (s *Server) tellOwner(x *exchange) {
 	name := x.plan.cfg.Sharding.AffinityCookie
 	if name == "" || x.identity == nil || x.hop != nil || s.peers.Alone() {
 		return
 	}
 	owner := s.peers.Self()
-	if x.owner != nil {
+	switch {
+	case x.owner != nil:
 		owner = x.owner.Name()
-	} else if !s.peers.Owns(x.key) {
+	case s.peers.Owns(x.key):
+	case x.endedBy == stageSaleState: // the ring's word: no hop was tried
+		owner = s.peers.OwnerName(x.key)
+	default:
 		return // it was refused before anybody asked for the owner, or its owner is away
 	}
 	if string(x.ctx.Request.Header.Cookie(name)) == owner || bytes.Contains(x.ctx.Response.Header.PeekBytes(headerCacheControl), cacheable) {

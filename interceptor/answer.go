@@ -101,15 +101,9 @@ func (s *Server) finish(x *exchange) {
 	if s.draining.Load() && x.hop == nil {
 		x.ctx.SetConnectionClose()
 	}
-	figures := s.figures.none
-	if x.route != nil {
-		figures = x.route.figures
-	}
 	status := resp.StatusCode()
-	if x.refusal != nil {
-		s.figures.countLabel(figures, x.refusal.label, x.cell)
-	} else {
-		s.figures.count(figures, x.code, status, x.cell)
+	if x.hop == nil { // one that hopped is counted where it arrived
+		s.countAnswer(x, status)
 	}
 	s.note(x)
 	s.log.write(x, status, s.clock)
@@ -118,6 +112,18 @@ func (s *Server) finish(x *exchange) {
 	}
 	x.reset()
 	s.exchanges.Put(x)
+}
+
+func (s *Server) countAnswer(x *exchange, status int) {
+	figures := s.figures.none
+	if x.route != nil {
+		figures = x.route.figures
+	}
+	if x.refusal != nil {
+		s.figures.countLabel(figures, x.refusal.label, x.cell)
+	} else {
+		s.figures.count(figures, x.code, status, x.cell)
+	}
 }
 
 // statusOf is the status of a malformed header.

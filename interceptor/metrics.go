@@ -55,7 +55,7 @@ func newFigures(set *metrics.Set) *figures {
 	for _, code := range problem.Codes() {
 		f.label(string(code))
 	}
-	for _, label := range []string{labelAccepted, labelMoved, "1xx", "2xx", "3xx", "4xx", "5xx"} {
+	for _, label := range []string{labelAccepted, "1xx", "2xx", "3xx", "4xx", "5xx"} {
 		f.label(label)
 	}
 	f.none = f.route(noRoute)

@@ -18,7 +18,7 @@ type hopCall struct {
 	hop    peers.Hop
 	inline bool   // on the link's goroutine: the chain must not wait
 	moved  string // not served: the node that has the user now
-	code   string // the metric's label of the answer
+	code   string // of the answer: the metric's label where the request arrived
 	buf    []byte // of the answer
 }
 
@@ -135,7 +135,7 @@ func (s *Server) checkOwner(x *exchange) bool {
 	return x.refuse(s, problem.Unavailable, "The node that served you is gone; another takes over in a moment.")
 }
 
-// labelMoved is the code of a hop that was not served because the user was handed over.
+// labelMoved is the code, in the log, of a hop that was not served because the user was handed over.
 const labelMoved = "moved"
 
 // hopMargin is what an answer may take on its way, beyond what the owner may take for it.

@@ -217,6 +217,23 @@ func TestABuyerWithAnOrderIsNotToldSoldOut(t *testing.T) {
 	press("after a crash", other)
 }
 
+// The sum over all edges is what buyers were answered.
+func TestARequestThatHopsIsCountedWhereItArrived(t *testing.T) {
+	edges := newEdges(t, 2, nil)
+	one, two := edges[0], edges[1]
+	user := userOf(t, two)
+	one.accepted(one.buy(user))
+	one.refused(one.buy(user), 409, "already_ordered")
+	for _, code := range []string{"accepted", "already_ordered"} {
+		line := `headgate_interceptor_requests_total{route="reserve",code="` + code + `"} 1`
+		one.counted(line)
+		if strings.Contains(two.metrics(), `requests_total{route="reserve"`) {
+			t.Errorf("%s: it is counted at its owner, too", code)
+		}
+	}
+	one.counted("headgate_edge_hops_total{outcome=\"served\"} 2")
+}
+
 func TestTheAffinityCookieNamesTheOwner(t *testing.T) {
 	edges := newEdges(t, 2, nil)
 	one, two := edges[0], edges[1]
@@ -242,6 +259,13 @@ func TestTheAffinityCookieNamesTheOwner(t *testing.T) {
 			t.Errorf("%s: %d, Set-Cookie %q, want %q", name, a.status, got, c.want)
 		}
 	}
+	one.counter.change(func() { one.counter.sales["1"].OpensAt += 60_000 })
+	one.fresh()
+	early := one.send("POST", "/api/sales/1/orders", `{"quantity":1}`, "Authorization", bearer, "Content-Type", "application/json")
+	if got := early.header.Get("Set-Cookie"); got != right {
+		t.Errorf("before the opening: %d %s, Set-Cookie %q, want %q", early.status, early.text, got, right)
+	}
+	one.counted(`headgate_interceptor_requests_total{route="reserve",code="not_open"} 1`)
 	two.shop.handle(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Cache-Control", "public, max-age=1") })
 	if a := one.send("GET", "/api/sales", "", "Authorization", bearer); a.header.Get("Set-Cookie") != "" {
 		t.Error("a cookie in an answer that caches may keep")

@@ -5,6 +5,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,8 +14,18 @@ import (
 // cgroupCPU is where version 1 has the controller of CPU time.
 const cgroupCPU = "/sys/fs/cgroup/cpu"
 
-// quotaPeriod in microseconds: short, so that a program that used its share up does not stand still for long.
-const quotaPeriod = 20_000
+// In microseconds: a period is short, so that a program that used its share up does not stand still for long, but
+// the kernel takes no quota below the least.
+const (
+	shortPeriod = 20_000
+	leastQuota  = 1_000
+)
+
+// periodAndQuota gives both for a share of a processor.
+func periodAndQuota(cores float64) (period, quota int) {
+	quota = max(int(math.Round(cores*shortPeriod)), leastQuota)
+	return max(int(math.Round(float64(quota)/cores)), 1), quota
+}
 
 // quota bounds the CPU time of a member's processes by a control group of their own.
 type quota struct{ path string }
@@ -25,12 +36,13 @@ func newQuota(f Folder, member string, cores float64) (*quota, error) {
 		return nil, nil //nolint:nilnil // no bound is no group
 	}
 	q := &quota{filepath.Join(cgroupCPU, fmt.Sprintf("headgate_%08x", f.id()), member)}
+	period, micros := periodAndQuota(cores)
 	err := os.MkdirAll(q.path, 0o755) //nolint:gosec // the kernel's
 	if err == nil {
-		err = q.write("cpu.cfs_period_us", quotaPeriod)
+		err = q.write("cpu.cfs_period_us", period)
 	}
 	if err == nil {
-		err = q.write("cpu.cfs_quota_us", int(cores*quotaPeriod))
+		err = q.write("cpu.cfs_quota_us", micros)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cpu: this machine lets nobody but root bound CPU time, by control groups of version 1 in %s: %w", cgroupCPU, err)

@@ -39,10 +39,11 @@ func TestQuota(t *testing.T) {
 	if err != nil || !strings.Contains(string(groups), strings.TrimPrefix(q.path, cgroupCPU)) {
 		t.Errorf("it is in %s, %v", groups, err)
 	}
-	quota, err := os.ReadFile(filepath.Join(q.path, "cpu.cfs_quota_us"))
-	if err != nil || strings.TrimSpace(string(quota)) != "10000" {
-		t.Errorf("quota %s of %d, %v", quota, quotaPeriod, err)
+	quotaIs(t, q, "10000", "20000")
+	if q, err = newQuota(f, "backend-1", 0.02); err != nil { // the kernel would refuse 400 of 20000
+		t.Fatal(err)
 	}
+	quotaIs(t, q, "1000", "50000")
 	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -52,5 +53,15 @@ func TestQuota(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Dir(q.path)); !os.IsNotExist(err) {
 		t.Errorf("the groups are still there: %v", err)
+	}
+}
+
+func quotaIs(t *testing.T, q *quota, micros, period string) {
+	t.Helper()
+	for file, want := range map[string]string{"cpu.cfs_quota_us": micros, "cpu.cfs_period_us": period} {
+		got, err := os.ReadFile(filepath.Join(q.path, file))
+		if err != nil || strings.TrimSpace(string(got)) != want {
+			t.Errorf("%s is %s, want %s (%v)", file, got, want, err)
+		}
 	}
 }

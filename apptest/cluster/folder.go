@@ -153,6 +153,9 @@ func (f Folder) Env(l *Layout) (env []string, err error) {
 	return env, writePrivate(f.EnvFile(), text.String())
 }
 
+// ReadEnv gives the variables that Env wrote, as NAME=value.
+func (f Folder) ReadEnv() ([]string, error) { return readEnv(f.EnvFile()) }
+
 func readEnv(path string) (env []string, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

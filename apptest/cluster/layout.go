@@ -32,7 +32,7 @@ const LayoutFile = "cluster.yaml"
 const MaxMembers = 100
 
 const (
-	minCPU = 0.01 // below it the kernel's quota is coarser than what is asked
+	minCPU = 0.01 // below it, a program stands still for more than a tenth of a second at a time
 	maxCPU = 64
 )
 

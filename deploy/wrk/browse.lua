@@ -23,9 +23,12 @@ end
 function request()
   turn = turn % #lines + 1
   if turn == 1 then at = at % #tokens + 1 end
-  return lines[turn] .. tokens[at] .. "\r\n\r\n"
+  return lines[turn] .. tokens[at] .. headgate.cookie(at) .. "\r\n\r\n"
 end
 
-function response(status, headers) headgate.count(status, headers) end
+function response(status, headers)
+  headgate.count(status, headers)
+  headgate.keep(at, headers)
+end
 
 function done(summary) headgate.done(summary) end

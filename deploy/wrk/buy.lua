@@ -18,9 +18,12 @@ end
 
 function request()
   at = at % #tokens + 1
-  return head .. tokens[at] .. tail
+  return head .. tokens[at] .. headgate.cookie(at) .. tail
 end
 
-function response(status, headers) headgate.count(status, headers) end
+function response(status, headers)
+  headgate.count(status, headers)
+  headgate.keep(at, headers)
+end
 
 function done(summary) headgate.done(summary) end

@@ -3,9 +3,7 @@
 package main
 
 import (
-	"bufio"
 	"io"
-	"strings"
 	"testing"
 )
 
@@ -14,21 +12,6 @@ func TestWrongUsage(t *testing.T) {
 		if code := run(args, io.Discard, io.Discard); code == 0 {
 			t.Errorf("%v is taken", args)
 		}
-	}
-}
-
-func TestMetricsAreSummedByNameAndLabel(t *testing.T) {
-	const text = "a_total{route=\"x\",code=\"too_soon\"} 3\na_total{route=\"y\",code=\"too_soon\"} 4\na_total{code=\"2xx\"} 9\na_total_more 5\nb 1.5\n"
-	for _, c := range []struct {
-		name, label string
-		want        float64
-	}{{"a_total", `code="too_soon"`, 7}, {"a_total", "", 16}, {"b", "", 1.5}, {"c", "", 0}} {
-		if got, err := sumLines(bufio.NewScanner(strings.NewReader(text)), c.name, c.label); err != nil || got != c.want {
-			t.Errorf("%s %s: %v, %v", c.name, c.label, got, err)
-		}
-	}
-	if _, err := sumLines(bufio.NewScanner(strings.NewReader("b x\n")), "b", ""); err == nil {
-		t.Error("what is no number is taken")
 	}
 }
 

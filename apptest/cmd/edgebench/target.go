@@ -3,14 +3,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"headgate.example/apptest/measure"
@@ -64,39 +59,17 @@ func (t *target) cpu() (time.Duration, error) {
 }
 
 // metrics sums the values of the metrics with a name and a part of the labels, over all processes.
-func (t *target) metrics(ctx context.Context, name, label string) (float64, error) {
-	sum := 0.0
+func (t *target) metrics(ctx context.Context, name, label string) (sum float64, err error) {
 	for _, address := range t.admin {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
+		page, err := measure.ReadMetrics(ctx, address)
 		if err != nil {
 			return 0, err
 		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return 0, err
-		}
-		value, err := sumLines(bufio.NewScanner(response.Body), name, label)
-		response.Body.Close()
+		value, err := page.Sum(name, label)
 		if err != nil {
 			return 0, fmt.Errorf("%s of %s: %w", name, address, err)
 		}
 		sum += value
 	}
 	return sum, nil
-}
-
-func sumLines(lines *bufio.Scanner, name, label string) (sum float64, err error) {
-	for lines.Scan() {
-		rest, ok := strings.CutPrefix(lines.Text(), name)
-		if !ok || rest == "" || rest[0] != '{' && rest[0] != ' ' {
-			continue
-		}
-		space := strings.LastIndexByte(rest, ' ')
-		if !strings.Contains(rest[:space], label) {
-			continue
-		}
-		value, wrong := strconv.ParseFloat(rest[space+1:], 64)
-		sum, err = sum+value, errors.Join(err, wrong)
-	}
-	return sum, errors.Join(err, lines.Err())
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -27,8 +26,8 @@ type View struct {
 	State  State   `json:"cluster"`
 	Shards []Shard `json:"shards"`
 	Ring   Ring    `json:"ring"`
-	Queue  Queue   `json:"queue"`
-	Audit  string  `json:"audit"` // the verdict: holds, not settled, violated, unreachable
+	Queue  *Queue  `json:"queue"` // nil: nobody could tell
+	Audit  string  `json:"audit"` // the verdict: holds, not_settled, violated, unreachable
 	// AuditError says why something was unreachable.
 	AuditError string `json:"audit_error,omitempty"`
 }
@@ -109,7 +108,7 @@ func (v *View) well() bool {
 			return false
 		}
 	}
-	return v.Ring.Error == "" && v.Ring.Agreed && (v.Audit == "holds" || v.Audit == "not settled")
+	return v.Ring.Error == "" && v.Ring.Agreed && (v.Audit == "holds" || v.Audit == "not_settled")
 }
 
 // ask runs an operator's command that prints JSON.
@@ -187,7 +186,7 @@ func (v *View) audit(ctx context.Context, st State) {
 	var report struct {
 		Verdict string `json:"verdict"`
 		Error   string `json:"error"`
-		Queue   Queue  `json:"queue"`
+		Queue   *Queue `json:"queue"`
 	}
 	if err := ask(ctx, st, &report, "audit"); err != nil {
 		v.Audit, v.AuditError = "unreachable", err.Error()
@@ -220,17 +219,13 @@ func (v *View) Write(w io.Writer) error {
 		fmt.Fprintf(out, "shard %s\t%s\n", s.Name, word)
 	}
 	fmt.Fprintf(out, "ring\t%s\n", v.Ring.words())
-	fmt.Fprintf(out, "queue\tready %s, delayed %s, dead %s\n", depth(v.Queue.Ready), depth(v.Queue.Delayed), depth(v.Queue.Dead))
+	if q := v.Queue; q != nil {
+		fmt.Fprintf(out, "queue\tready %d, delayed %d, dead %d\n", q.Ready, q.Delayed, q.Dead)
+	} else {
+		fmt.Fprintln(out, "queue\tunknown")
+	}
 	fmt.Fprintf(out, "audit\t%s %s\n", v.Audit, v.AuditError)
 	return out.Flush()
-}
-
-// depth is a number of messages, -1 where the broker does not tell.
-func depth(messages int) string {
-	if messages < 0 {
-		return "unknown"
-	}
-	return strconv.Itoa(messages)
 }
 
 func (r *Ring) words() string {

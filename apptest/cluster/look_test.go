@@ -21,7 +21,7 @@ func TestWellAndWords(t *testing.T) {
 		"all well":           {func(*View) {}, true, "ready 4, delayed 0, dead 0"},
 		"messages travel":    {func(v *View) { v.Audit = "not_settled" }, true, "not_settled"},
 		"violated":           {func(v *View) { v.Audit = "violated" }, false, "violated"},
-		"no broker":          {func(v *View) { v.Audit, v.Queue = "unreachable", nil }, false, "queue    unknown"},
+		"no broker":          {func(v *View) { v.Audit, v.Queue = "unreachable", nil }, false, "unknown"},
 		"nobody leads":       {func(v *View) { v.Shards[0].Leader = "" }, false, "NOBODY LEADS"},
 		"a member cut off":   {func(v *View) { v.State.Members[0].Cut = true }, false, "running, cut off"},
 		"the ring is silent": {func(v *View) { v.Ring.Error = "away" }, false, "nobody tells: away"},

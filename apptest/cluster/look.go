@@ -53,10 +53,11 @@ type Ring struct {
 
 // RingPart is one interceptor's part.
 type RingPart struct {
-	Name       string  `json:"name"`
-	State      string  `json:"state"`
-	Share      float64 `json:"share"` // of the users
-	ConfigHash string  `json:"config_hash"`
+	Name  string  `json:"name"`
+	State string  `json:"state"`
+	Share float64 `json:"share"` // of the users
+	// Differs says in what it differs from the one that tells.
+	Differs []string `json:"differs"`
 }
 
 // Queue is what waits between the backends and the ledger.
@@ -233,22 +234,23 @@ func (r *Ring) words() string {
 		return "nobody tells: " + r.Error
 	}
 	var parts []string
-	hashes := make(map[string]bool)
+	var differ []string
 	for _, m := range r.Members {
 		part := fmt.Sprintf("%s %.1f %%", m.Name, 100*m.Share)
 		if m.State != "serving" {
 			part = m.Name + " is " + m.State
-		} else {
-			hashes[m.ConfigHash] = true
+		}
+		if len(m.Differs) > 0 {
+			differ = append(differ, m.Name+": "+strings.Join(m.Differs, ", "))
 		}
 		parts = append(parts, part)
 	}
 	text := strings.Join(parts, ", ")
-	if !r.Agreed {
-		text += "; they DO NOT AGREE (yet)"
-	}
-	if len(hashes) > 1 {
-		text += "; they are configured DIFFERENTLY"
+	switch {
+	case len(differ) > 0:
+		text += "; as " + r.By + " sees it, " + strings.Join(differ, "; ")
+	case !r.Agreed:
+		text += "; they have not heard from each other yet"
 	}
 	return text
 }

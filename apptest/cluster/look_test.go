@@ -18,12 +18,15 @@ func TestWellAndWords(t *testing.T) {
 		well   bool
 		says   string
 	}{
-		"all well":           {func(*View) {}, true, "ready 4, delayed 0, dead 0"},
-		"messages travel":    {func(v *View) { v.Audit = "not_settled" }, true, "not_settled"},
-		"violated":           {func(v *View) { v.Audit = "violated" }, false, "violated"},
-		"no broker":          {func(v *View) { v.Audit, v.Queue = "unreachable", nil }, false, "unknown"},
-		"nobody leads":       {func(v *View) { v.Shards[0].Leader = "" }, false, "NOBODY LEADS"},
-		"a member cut off":   {func(v *View) { v.State.Members[0].Cut = true }, false, "running, cut off"},
+		"all well":         {func(*View) {}, true, "ready 4, delayed 0, dead 0"},
+		"messages travel":  {func(v *View) { v.Audit = "not_settled" }, true, "not_settled"},
+		"violated":         {func(v *View) { v.Audit = "violated" }, false, "violated"},
+		"no broker":        {func(v *View) { v.Audit, v.Queue = "unreachable", nil }, false, "unknown"},
+		"nobody leads":     {func(v *View) { v.Shards[0].Leader = "" }, false, "NOBODY LEADS"},
+		"a member cut off": {func(v *View) { v.State.Members[0].Cut = true }, false, "running, cut off"},
+		"a list rolls out": {func(v *View) {
+			v.Ring = Ring{By: "interceptor-1", Members: []RingPart{{Name: "interceptor-2", State: "serving", Differs: []string{"its ring lacks interceptor-4"}}}}
+		}, false, "as interceptor-1 sees it, interceptor-2: its ring lacks interceptor-4"},
 		"the ring is silent": {func(v *View) { v.Ring.Error = "away" }, false, "nobody tells: away"},
 	} {
 		v := view(c.change)

@@ -206,6 +206,10 @@ func exercisePayments(t *testing.T, s *Store) {
 	must(err)
 	_, err = s.ClaimRefunds(ctx, 10, time.Hour)
 	must(err)
+	_, _, err = s.RetryRefund(ctx, 1)
+	must(err)
+	_, _, err = s.FinishRefund(ctx, 1, "by hand")
+	must(err)
 	must(s.SettleRefund(ctx, 1, RefundDone, "done", 0))
 	for _, state := range []string{"", RefundDone} {
 		_, err = s.ListRefunds(ctx, state, 0, 10)

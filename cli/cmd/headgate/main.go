@@ -80,7 +80,7 @@ func (p *program) root() *cobra.Command {
 	})
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "config `file` (default $HEADGATE_CONFIG, else headgate.yaml in the data folder)")
 	root.AddCommand(p.devCommand(), p.initCommand(), p.saleCommand(), p.banCommand(), p.unbanCommand(), p.bansCommand(), p.signoutCommand(), p.accountCommand(), p.edgeCommand(),
-		p.tokenCommand(), p.auditCommand(), p.deadLettersCommand(), p.checkCommand(), p.ringCommand(), p.counterCommand(), p.rehearseCommand(),
+		p.tokenCommand(), p.auditCommand(), p.deadLettersCommand(), p.refundsCommand(), p.checkCommand(), p.ringCommand(), p.counterCommand(), p.rehearseCommand(),
 		p.secretCommand(), p.preflightCommand())
 	return root
 }

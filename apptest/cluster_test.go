@@ -34,6 +34,12 @@ func TestClusterOnOneMachine(t *testing.T) {
 	}
 	c.pay(alice, order)
 	catalogueIsCached(t, c.state().Edge)
+	for name, want := range map[string]int{"alice": http.StatusForbidden, "admin": http.StatusOK} {
+		var answer map[string]any
+		if got := request(t, http.MethodGet, c.state().Edge+"/api/admin/sales", c.signIn(name), nil, &answer); got != want {
+			t.Errorf("%s is answered %d by the operator's API, want %d", name, got, want)
+		}
+	}
 	if r := c.operator("audit", "--wait", "30s"); r.Code != 0 {
 		t.Errorf("audit: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}

@@ -151,6 +151,7 @@ type clusterMember struct {
 	Version  string  `json:"version"`
 	CPU      float64 `json:"cpu_seconds"`
 	Restarts int     `json:"restarts"`
+	Note     string  `json:"note"`
 }
 
 type clusterView struct {
@@ -218,6 +219,17 @@ func (c *localCluster) state() (s clusterState) {
 	c.t.Helper()
 	c.socket(http.MethodGet, "/cluster", &s)
 	return s
+}
+
+func (c *localCluster) member(name string) clusterMember {
+	c.t.Helper()
+	for _, m := range c.state().Members {
+		if m.Name == name {
+			return m
+		}
+	}
+	c.t.Fatalf("there is no member %s", name)
+	return clusterMember{}
 }
 
 // signIn gives the token of a demo account.

@@ -44,15 +44,10 @@ type logoutOutput struct {
 	SetCookie http.Cookie `header:"Set-Cookie"`
 }
 
-// revoker is what accounts need of the counter's client.
-type revoker interface {
-	Revoke(ctx context.Context, user string, beforeMillis int64) error
-}
-
 // accounts registers people and signs them in.
 type accounts struct {
 	store     *store.Store
-	counter   revoker
+	counter   revocations.Revoker
 	voided    *revocations.Keeper
 	log       *slog.Logger
 	passwords *auth.Passwords
@@ -83,13 +78,16 @@ func (a *accounts) register(ctx context.Context, in *accountInput) (*accountOutp
 	return a.session(&user, a.now())
 }
 
-// login answers a wrong name as it answers a wrong password, after the same work. The session is of the time
+// login answers a wrong name or a disabled account as it answers a wrong password, after the same work. The session is of the time
 // before the account was read: the check takes a while, and a password that is changed meanwhile voids it.
 func (a *accounts) login(ctx context.Context, in *accountInput) (*accountOutput, error) {
 	began := a.now()
 	user, err := a.store.UserByName(ctx, strings.ToLower(in.Body.Name))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, ledgerFailed(err)
+	}
+	if user.Disabled() {
+		user = store.User{}
 	}
 	err = a.bounded(ctx, func(ctx context.Context) error {
 		return a.passwords.CheckPassword(ctx, user.PasswordHash, in.Body.Password)
@@ -125,13 +123,8 @@ func (a *accounts) bounded(ctx context.Context, work func(context.Context) error
 
 // session signs a token of the given time: when what it is given for was read, or what revoke gave.
 func (a *accounts) session(user *store.User, issued time.Time) (*accountOutput, error) {
-	roles := []string{}
-	for role := range strings.SplitSeq(user.Roles, ",") {
-		if role = strings.TrimSpace(role); role != "" {
-			roles = append(roles, role)
-		}
-	}
-	token, claims, err := a.signer.SignFor(accountUser(user.ID), user.Name, roles, issued)
+	roles := user.RoleList()
+	token, claims, err := a.signer.SignFor(user.UserID(), user.Name, roles, issued)
 	if err != nil {
 		return nil, problem.New(problem.Internal, "").Because(err)
 	}

@@ -1,6 +1,7 @@
 package backend_test
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -8,7 +9,9 @@ import (
 	"time"
 
 	"headgate.example/backend"
+	"headgate.example/backend/accounts"
 	"headgate.example/lib/auth"
+	"headgate.example/lib/store"
 )
 
 type session struct {
@@ -102,5 +105,37 @@ func TestLoginFlood(t *testing.T) {
 	all.Wait()
 	if overloaded.Load() == 0 || refused.Load() == 0 || other.Load() != 0 {
 		t.Fatalf("%d overloaded, %d refused, %d else: want some of the first two only", overloaded.Load(), refused.Load(), other.Load())
+	}
+}
+
+// A disabled account is answered as a wrong password is, and whoever is still signed in cannot change its password.
+func TestDisabledAccount(t *testing.T) {
+	s := newShop(t)
+	s.call(nobody, "POST", "/api/register", account("ann", "correct horse")).want(201, "")
+	disable := func(disabled bool) {
+		t.Helper()
+		if _, err := s.ledger.ChangeUser(t.Context(), "ann", func(u *store.User) error { u.Disable(disabled); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disable(true)
+	s.call(nobody, "POST", "/api/login", account("ann", "correct horse")).want(401, "unauthenticated")
+	s.call(nobody, "POST", "/api/register", account("ann", "correct horse")).want(409, "conflict")
+	change := map[string]string{"old_password": "correct horse", "new_password": "another horse"}
+	s.call(alice, "POST", "/api/password", change).want(403, "forbidden")
+	disable(false)
+	s.call(nobody, "POST", "/api/login", account("ann", "correct horse")).want(200, "")
+}
+
+// Operators' accounts have the names that people can sign in by, and no others.
+func TestNamesOfAccounts(t *testing.T) {
+	s := newShop(t)
+	book := accounts.New(s.ledger, nil, auth.NewPasswords(0), time.Now)
+	for _, name := range []string{"a", "ab", "A.b_c-9", strings.Repeat("x", 32), strings.Repeat("x", 33), "has space", "ünï", "a\n", "a/b", ""} {
+		_, err := book.Create(t.Context(), name, "correct horse", nil)
+		code := s.call(nobody, "POST", "/api/login", account(name, "correct horse")).Code
+		if errors.Is(err, accounts.ErrName) != (code == "invalid_request") || err != nil && !errors.Is(err, accounts.ErrName) {
+			t.Errorf("%q: made by an operator: %v; signing in: %q", name, err, code)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"headgate.example/lib/auth"
 	"headgate.example/lib/problem"
 	"headgate.example/lib/sale"
+	"headgate.example/lib/store"
 )
 
 // RoleAdmin may use the operator's routes.
@@ -121,14 +122,11 @@ func hopFix(cause error) string {
 	}
 }
 
-// accountUser is an account's user id in every other layer.
-func accountUser(id int64) string { return "a" + strconv.FormatInt(id, 10) }
-
 // accountID is the account of a user id; false for users without one, whose tokens somebody else signs.
 func accountID(user string) (id int64, ok bool) {
 	digits, ok := strings.CutPrefix(user, "a")
 	id, err := strconv.ParseInt(digits, 10, 64)
-	return id, ok && err == nil && accountUser(id) == user
+	return id, ok && err == nil && store.AccountUser(id) == user
 }
 
 // millisOf is a time on the wire: milliseconds since 1970, 0 for none.

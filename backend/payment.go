@@ -22,7 +22,7 @@ const askTimeout = 3 * time.Second
 func (s *Server) registerPayments(b *builder) {
 	add(b, buyers, "pay-order", http.MethodPost, "/api/orders/{order}/pay", "Begin to pay an unpaid order", 200, s.payOrder)
 	add(b, anyone, "payment-notify", http.MethodPost, "/api/payments/{provider}/notify", "A payment provider's signed callback", 200, s.notifyPayment)
-	add(b, admins, "admin-list-refunds", http.MethodGet, "/api/admin/refunds", "Money that came too late and goes back", 200, s.listRefunds)
+	s.registerRefunds(b)
 	add(b, admins, "admin-list-payments", http.MethodGet, "/api/admin/orders/{order}/payments", "Every attempt to pay an order", 200, s.listPayments)
 	if box, ok := s.provider.(*sandbox.Sandbox); ok {
 		s.registerSandbox(b, box)
@@ -241,55 +241,6 @@ func (s *Server) askBeforeCancel(ctx context.Context, user string, id sale.Order
 			s.log.Warn("an order is cancelled without the payment provider's word", "order", id, "reference", p.Reference, "error", err)
 		}
 	}
-}
-
-type refundsInput struct {
-	State string `query:"state" required:"false" enum:"due,done,parked" doc:"Absent: all."`
-	After int64  `query:"after" required:"false" minimum:"0" doc:"The next of the page before."`
-	Limit int    `query:"limit" required:"false" default:"50" minimum:"1" maximum:"200"`
-}
-
-type refundView struct {
-	ID          int64  `json:"id"`
-	OrderID     string `json:"order_id"`
-	Provider    string `json:"provider"`
-	Reference   string `json:"reference" doc:"Of the payment."`
-	AmountMinor int64  `json:"amount_minor"`
-	Currency    string `json:"currency"`
-	Reason      string `json:"reason"`
-	State       string `json:"state" enum:"due,done,parked"`
-	Attempts    int64  `json:"attempts"`
-	Answer      string `json:"answer,omitempty"`
-	CreatedAt   int64  `json:"created_at"`
-	UpdatedAt   int64  `json:"updated_at"`
-}
-
-type refundsOutput struct {
-	CacheControl string `header:"Cache-Control"`
-	Body         struct {
-		Refunds []refundView `json:"refunds"`
-		Next    int64        `json:"next,omitempty"`
-	}
-}
-
-func (s *Server) listRefunds(ctx context.Context, in *refundsInput) (*refundsOutput, error) {
-	rows, err := s.store.ListRefunds(ctx, in.State, in.After, in.Limit+1)
-	if err != nil {
-		return nil, ledgerFailed(err)
-	}
-	out := &refundsOutput{CacheControl: "no-store"}
-	if len(rows) > in.Limit {
-		rows = rows[:in.Limit]
-		out.Body.Next = rows[in.Limit-1].ID
-	}
-	out.Body.Refunds = make([]refundView, len(rows))
-	for i, r := range rows {
-		out.Body.Refunds[i] = refundView{
-			ID: r.ID, OrderID: r.OrderID.String(), Provider: r.Provider, Reference: r.Reference, AmountMinor: r.AmountMinor, Currency: r.Currency,
-			Reason: r.Reason, State: r.State, Attempts: r.Attempts, Answer: r.Answer, CreatedAt: millisOf(r.CreatedAt), UpdatedAt: millisOf(r.UpdatedAt),
-		}
-	}
-	return out, nil
 }
 
 type paymentsOutput struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"headgate.example/backend/revocations"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/problem"
 	"headgate.example/lib/sale"
@@ -56,8 +57,7 @@ func (s *Server) signOut(ctx context.Context, user string) (*revokeOutput, error
 // revoke voids every token of the user that was issued until now. Whoever signs in from the time that it
 // gives on, by this clock, gets one that holds.
 func (a *accounts) revoke(ctx context.Context, user string) (before time.Time, err error) {
-	before = time.UnixMilli(a.now().UnixMilli() + 1) // tokens of this very millisecond, too
-	return before, a.counter.Revoke(ctx, user, before.UnixMilli())
+	return revocations.Void(ctx, a.counter, user, a.now())
 }
 
 // mayRevoke leaves operators the last places among the counter's rules: whoever makes accounts by the
@@ -102,6 +102,9 @@ func (a *accounts) changePassword(ctx context.Context, in *passwordInput) (*acco
 	if err != nil {
 		return nil, ledgerFailed(err)
 	}
+	if user.Disabled() {
+		return nil, problem.New(problem.Forbidden, "This account is disabled.")
+	}
 	if err := a.mayRevoke(); err != nil {
 		return nil, err
 	}
@@ -109,7 +112,7 @@ func (a *accounts) changePassword(ctx context.Context, in *passwordInput) (*acco
 	if err != nil {
 		return nil, err
 	}
-	who := accountUser(id)
+	who := user.UserID()
 	if _, err := a.revoke(ctx, who); err != nil {
 		return nil, counterFailed(fmt.Errorf("before changing a password: %w", err))
 	}

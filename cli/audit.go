@@ -170,9 +170,12 @@ func WriteAudit(w io.Writer, r audit.Report) error {
 			fmt.Fprintf(out, "  \t%d orders are on their way\n", s.Travelling)
 		}
 	}
-	fmt.Fprintf(out, "queue\tready %d, unacked %d, delayed %d, dead %d\n", r.Queue.Ready, r.Queue.Unacked, r.Queue.Delayed, r.Queue.Dead)
-	fmt.Fprintf(out, "ledger\treleases due %d, parked %d; messages parked %d; dead letters %d\n",
-		r.Ledger.OutboxDue, r.Ledger.OutboxParked, r.Ledger.Parked, r.Ledger.DeadLetters)
+	if r.Queue != nil {
+		fmt.Fprintf(out, "queue\t%s\n", r.Queue)
+	}
+	if l := r.Ledger; l != nil {
+		fmt.Fprintf(out, "ledger\treleases due %d, parked %d; messages parked %d; dead letters %d\n", l.OutboxDue, l.OutboxParked, l.Parked, l.DeadLetters)
+	}
 	if r.Error != "" {
 		fmt.Fprintf(out, "unreachable\t%s\n", plainText(r.Error))
 	}

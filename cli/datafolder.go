@@ -13,6 +13,7 @@ import (
 	"strings"
 	"text/template"
 
+	"headgate.example/backend"
 	"headgate.example/lib/config"
 )
 
@@ -27,11 +28,14 @@ const (
 )
 
 // Account is one of the demo accounts.
-type Account struct{ Name, Password, Roles string }
+type Account struct {
+	Name, Password string
+	Roles          []string
+}
 
 // demoAccounts lists the accounts that a new data folder gets, without passwords.
 func demoAccounts() []Account {
-	return []Account{{Name: "alice"}, {Name: "bob"}, {Name: "admin", Roles: "admin"}}
+	return []Account{{Name: "alice"}, {Name: "bob"}, {Name: "admin", Roles: []string{backend.RoleAdmin}}}
 }
 
 // Folder is a data folder: config, accounts, and what the layers keep.

@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -32,7 +33,7 @@ func TestNewFolder(t *testing.T) {
 		t.Error("the layers' secrets do not fit each other")
 	}
 	accounts, err := f.Accounts()
-	if err != nil || len(accounts) != 3 || accounts[0].Name != "alice" || len(accounts[0].Password) < 12 || accounts[2].Roles != "admin" || accounts[1].Roles != "" {
+	if err != nil || len(accounts) != 3 || accounts[0].Name != "alice" || len(accounts[0].Password) < 12 || !slices.Equal(accounts[2].Roles, []string{"admin"}) || accounts[1].Roles != nil {
 		t.Errorf("accounts %+v, %v", accounts, err)
 	}
 

@@ -24,11 +24,7 @@ func WriteRings(w io.Writer, reports []peers.Report) error {
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for i := range reports {
 		r := &reports[i]
-		agreed := "all live nodes agree"
-		if !r.Agreed {
-			agreed = "THE NODES DIFFER: in the ring or in their configuration"
-		}
-		fmt.Fprintf(out, "%s sees ring %s: %s\n", plainText(r.Self), plainText(r.Epoch), agreed)
+		writeAgreement(out, r)
 		if r.Pending > 0 || r.Careful > 0 {
 			fmt.Fprintf(out, "%d partitions wait for their budgets, %d have lost them a moment ago\n", r.Pending, r.Careful)
 		}
@@ -39,4 +35,25 @@ func WriteRings(w io.Writer, reports []peers.Report) error {
 		}
 	}
 	return out.Flush()
+}
+
+// writeAgreement says which nodes differ from the one that reports, in what, and for how long.
+func writeAgreement(w io.Writer, r *peers.Report) {
+	if r.Agreed {
+		fmt.Fprintf(w, "%s sees ring %s: all live nodes agree\n", plainText(r.Self), plainText(r.Epoch))
+		return
+	}
+	fmt.Fprintf(w, "%s sees ring %s; as seen from it:\n", plainText(r.Self), plainText(r.Epoch))
+	if r.Odd() {
+		fmt.Fprintf(w, "  %s is the one that differs: all others agree with each other\n", plainText(r.Self))
+	}
+	for i := range r.Members {
+		switch m := &r.Members[i]; {
+		case len(m.Differs) > 0:
+			fmt.Fprintf(w, "  %s\n", plainText(m.Difference()))
+		case m.State != peers.StateDead && m.Epoch == "":
+			fmt.Fprintf(w, "  %s has not said yet which ring it has\n", plainText(m.Name))
+		}
+	}
+	fmt.Fprintln(w, "  (it passes when each has been restarted with the same list of peers, and has taken the same configuration)")
 }

@@ -16,6 +16,7 @@ require (
 	github.com/valyala/fasthttp v1.74.0
 	go.uber.org/goleak v1.3.0
 	go.yaml.in/yaml/v3 v3.0.6
+	golang.org/x/term v0.47.0
 	headgate.example/backend v0.0.0
 	headgate.example/consumer v0.0.0
 	headgate.example/counter v0.0.0

@@ -332,7 +332,7 @@ func (r *rig) settled(saleID string, sold, available int64) {
 	depth := func(ctx context.Context) (queue.Depth, error) { return r.consuming.Depth(ctx, consumer.Topic) }
 	holds := func() bool {
 		report = audit.Run(context.Background(), r.client, r.ledger, depth, audit.Options{Sale: saleID, Grace: time.Second})
-		return report.Verdict == audit.Holds && report.Queue.Ready+report.Queue.Unacked+report.Queue.Dead == 0 && report.Ledger == (audit.Backlog{})
+		return report.Verdict == audit.Holds && report.Queue.String() == (queue.Depth{}).String() && *report.Ledger == (audit.Backlog{})
 	}
 	defer func() {
 		if r.t.Failed() {

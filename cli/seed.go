@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"headgate.example/backend/accounts"
 	"headgate.example/lib/auth"
 	"headgate.example/lib/store"
 )
@@ -14,11 +15,11 @@ import (
 // seed gives a new data folder its accounts and sales. Each step may find its work done by an
 // interrupted run before it.
 func seed(ctx context.Context, cfg *Config, folder *Folder, api *API, log *slog.Logger) error {
-	accounts, err := folder.Accounts()
+	demo, err := folder.Accounts()
 	if err != nil {
 		return err
 	}
-	if err := seedAccounts(ctx, cfg.Backend.Database, accounts, log); err != nil {
+	if err := seedAccounts(ctx, cfg.Backend.Database, demo, log); err != nil {
 		return fmt.Errorf("seeding the accounts: %w", err)
 	}
 	now := time.Now().Truncate(time.Second)
@@ -31,19 +32,15 @@ func seed(ctx context.Context, cfg *Config, folder *Folder, api *API, log *slog.
 }
 
 // seedAccounts writes into the ledger itself, since nobody can register with a role.
-func seedAccounts(ctx context.Context, database store.Config, accounts []Account, log *slog.Logger) error {
+func seedAccounts(ctx context.Context, database store.Config, demo []Account, log *slog.Logger) error {
 	ledger, err := store.Open(ctx, database, log)
 	if err != nil {
 		return err
 	}
 	defer ledger.Close() //nolint:errcheck // every write has been answered
-	passwords := auth.NewPasswords(0)
-	for _, a := range accounts {
-		hash, err := passwords.HashPassword(ctx, a.Password)
-		if err != nil {
-			return fmt.Errorf("account %s: %w", a.Name, err)
-		}
-		err = ledger.CreateUser(ctx, &store.User{Name: a.Name, PasswordHash: hash, Roles: a.Roles})
+	book := accounts.New(ledger, nil, auth.NewPasswords(0), time.Now)
+	for _, a := range demo {
+		_, err := book.Create(ctx, a.Name, a.Password, a.Roles)
 		if err != nil && !errors.Is(err, store.ErrDuplicate) {
 			return fmt.Errorf("account %s: %w", a.Name, err)
 		}

@@ -295,7 +295,7 @@ func TestDeadConsumersClaimsEndSoon(t *testing.T) {
 	}
 }
 
-// TestRefusedRefund: a refund that the provider refuses waits for an operator.
+// TestRefusedRefund: a refund that the provider refuses waits for an operator, who has it asked for again.
 func TestRefusedRefund(t *testing.T) {
 	w := newWorld(t, 10, time.Hour)
 	b := w.bank()
@@ -310,4 +310,21 @@ func TestRefusedRefund(t *testing.T) {
 	}
 	press()
 	w.refundState(store.RefundParked)
+	rows, err := w.store.ListRefunds(context.Background(), store.RefundParked, 0, 10)
+	if err != nil || len(rows) != 1 {
+		t.Fatalf("parked: %+v, %v", rows, err)
+	}
+	retry := func() {
+		t.Helper()
+		if r, changed, err := w.store.RetryRefund(context.Background(), rows[0].ID); err != nil || !changed {
+			t.Fatalf("retrying: %+v, %v, %v", r, changed, err)
+		}
+	}
+	asked := b.refunds.Load()
+	retry()
+	w.eventually("it is refused again", func() bool { return b.refunds.Load() > asked })
+	w.refundState(store.RefundParked)
+	b.refusing.Store(false)
+	retry()
+	w.refundState(store.RefundDone)
 }

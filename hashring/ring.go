@@ -162,6 +162,11 @@ func epochOf(sorted []string, p Params) string {
 	return fmt.Sprintf("%016x", xxhash.Sum64(text))
 }
 
+// EpochOf is the epoch that a ring of these members would have, in whatever order they come; it makes none.
+func EpochOf(members []string, p Params) string {
+	return epochOf(slices.Sorted(slices.Values(members)), p.withDefaults())
+}
+
 // Epoch is 16 hex digits that stand for the members and parameters: rings with the same epoch place
 // every key alike.
 func (r *Ring) Epoch() string { return r.epoch }

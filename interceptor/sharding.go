@@ -154,12 +154,9 @@ func (s *Server) registerRing() {
 			switch m := &report.Members[i]; {
 			case m.State == peers.StateDead:
 				return fmt.Errorf("%s is away: %s", m.Name, m.Cause)
-			case m.ConfigHash != "" && m.ConfigHash != report.ConfigHash():
-				return fmt.Errorf("%s has another configuration", m.Name)
+			case len(m.Differs) > 0:
+				return errors.New(m.Difference())
 			}
-		}
-		if !report.Agreed {
-			return errors.New("the nodes do not agree on the ring yet")
 		}
 		return nil
 	})

@@ -324,7 +324,7 @@ func TestDifferentConfigsShow(t *testing.T) {
 	n := 0
 	edges := newEdgesUnchecked(t, 2, func(c *Config) { n++; c.LogRefusalsPerSecond = n })
 	servicetest.Eventually(t, 30*time.Second, "the difference shows", func() bool {
-		return strings.Contains(fmt.Sprint(edges[0].rt.Health.Check(t.Context())), "edge-2 has another configuration")
+		return strings.Contains(fmt.Sprint(edges[0].rt.Health.Check(t.Context())), "it runs another configuration")
 	})
 	if edges[0].server.peers.Report().Agreed {
 		t.Error("nodes with different configs agree")

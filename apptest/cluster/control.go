@@ -145,7 +145,7 @@ func (m *member) do(ctx context.Context, action, bin string) error {
 	return conflictf("there is no action %q: kill stop start restart reload pause resume cut heal, of rabbitmq alarm calm", action)
 }
 
-// restart stops and starts the member, its program taken from another folder when one is given; without
+// restart stops and starts the member (nginx hands over instead, as far as it can), its program taken from another folder when one is given; without
 // one it is the cluster's own again.
 func (m *member) restart(ctx context.Context, bin string) error {
 	next := m.s.bin
@@ -164,7 +164,15 @@ func (m *member) restart(ctx context.Context, bin string) error {
 		m.mu.Unlock()
 		return conflictf("%s is cut off and could not become ready: heal it first", m.entry.Name)
 	}
+	serving := m.state == Running && m.aliveLocked()
 	m.mu.Unlock()
+	if serving && m.entry.Kind == Nginx {
+		err := m.handOver(ctx)
+		if !errors.Is(err, errCannotHandOver) {
+			return err
+		}
+		m.s.log.Warn("nginx is stopped and started: connections are refused meanwhile", "error", err)
+	}
 	if err := m.stop(ctx); err != nil {
 		return err
 	}

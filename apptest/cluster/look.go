@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -27,8 +26,8 @@ type View struct {
 	State  State   `json:"cluster"`
 	Shards []Shard `json:"shards"`
 	Ring   Ring    `json:"ring"`
-	Queue  Queue   `json:"queue"`
-	Audit  string  `json:"audit"` // the verdict: holds, not settled, violated, unreachable
+	Queue  *Queue  `json:"queue"` // nil: nobody could tell
+	Audit  string  `json:"audit"` // the verdict: holds, not_settled, violated, unreachable
 	// AuditError says why something was unreachable.
 	AuditError string `json:"audit_error,omitempty"`
 }
@@ -54,10 +53,11 @@ type Ring struct {
 
 // RingPart is one interceptor's part.
 type RingPart struct {
-	Name       string  `json:"name"`
-	State      string  `json:"state"`
-	Share      float64 `json:"share"` // of the users
-	ConfigHash string  `json:"config_hash"`
+	Name  string  `json:"name"`
+	State string  `json:"state"`
+	Share float64 `json:"share"` // of the users
+	// Differs says in what it differs from the one that tells.
+	Differs []string `json:"differs"`
 }
 
 // Queue is what waits between the backends and the ledger.
@@ -109,7 +109,7 @@ func (v *View) well() bool {
 			return false
 		}
 	}
-	return v.Ring.Error == "" && v.Ring.Agreed && (v.Audit == "holds" || v.Audit == "not settled")
+	return v.Ring.Error == "" && v.Ring.Agreed && (v.Audit == "holds" || v.Audit == "not_settled")
 }
 
 // ask runs an operator's command that prints JSON.
@@ -187,7 +187,7 @@ func (v *View) audit(ctx context.Context, st State) {
 	var report struct {
 		Verdict string `json:"verdict"`
 		Error   string `json:"error"`
-		Queue   Queue  `json:"queue"`
+		Queue   *Queue `json:"queue"`
 	}
 	if err := ask(ctx, st, &report, "audit"); err != nil {
 		v.Audit, v.AuditError = "unreachable", err.Error()
@@ -220,17 +220,13 @@ func (v *View) Write(w io.Writer) error {
 		fmt.Fprintf(out, "shard %s\t%s\n", s.Name, word)
 	}
 	fmt.Fprintf(out, "ring\t%s\n", v.Ring.words())
-	fmt.Fprintf(out, "queue\tready %s, delayed %s, dead %s\n", depth(v.Queue.Ready), depth(v.Queue.Delayed), depth(v.Queue.Dead))
+	if q := v.Queue; q != nil {
+		fmt.Fprintf(out, "queue\tready %d, delayed %d, dead %d\n", q.Ready, q.Delayed, q.Dead)
+	} else {
+		fmt.Fprintln(out, "queue\tunknown")
+	}
 	fmt.Fprintf(out, "audit\t%s %s\n", v.Audit, v.AuditError)
 	return out.Flush()
-}
-
-// depth is a number of messages, -1 where the broker does not tell.
-func depth(messages int) string {
-	if messages < 0 {
-		return "unknown"
-	}
-	return strconv.Itoa(messages)
 }
 
 func (r *Ring) words() string {
@@ -238,22 +234,23 @@ func (r *Ring) words() string {
 		return "nobody tells: " + r.Error
 	}
 	var parts []string
-	hashes := make(map[string]bool)
+	var differ []string
 	for _, m := range r.Members {
 		part := fmt.Sprintf("%s %.1f %%", m.Name, 100*m.Share)
 		if m.State != "serving" {
 			part = m.Name + " is " + m.State
-		} else {
-			hashes[m.ConfigHash] = true
+		}
+		if len(m.Differs) > 0 {
+			differ = append(differ, m.Name+": "+strings.Join(m.Differs, ", "))
 		}
 		parts = append(parts, part)
 	}
 	text := strings.Join(parts, ", ")
-	if !r.Agreed {
-		text += "; they DO NOT AGREE (yet)"
-	}
-	if len(hashes) > 1 {
-		text += "; they are configured DIFFERENTLY"
+	switch {
+	case len(differ) > 0:
+		text += "; as " + r.By + " sees it, " + strings.Join(differ, "; ")
+	case !r.Agreed:
+		text += "; they have not heard from each other yet"
 	}
 	return text
 }

@@ -168,13 +168,18 @@ func (m *member) free() error {
 	return errors.Join(errs...)
 }
 
-func (m *member) launch(r *recipe, bound *quota) error {
+// openLog opens the member's log to append to; one that is too long is put aside first.
+func (m *member) openLog() (*os.File, error) {
 	if old, err := os.Stat(m.logFile()); err == nil && old.Size() > maxLogBytes {
 		if err := os.Rename(m.logFile(), m.logFile()+".1"); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	log, err := os.OpenFile(m.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	return os.OpenFile(m.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+}
+
+func (m *member) launch(r *recipe, bound *quota) error {
+	log, err := m.openLog()
 	if err != nil {
 		return err
 	}
@@ -198,7 +203,13 @@ func (m *member) launch(r *recipe, bound *quota) error {
 	}
 	m.state = Starting
 	m.starts++
-	own, ready := m.running[len(m.running)-1], m.ready
+	m.watchLocked(r, m.running[len(m.running)-1])
+	return nil
+}
+
+// watchLocked sees the member's process become ready and end.
+func (m *member) watchLocked(r *recipe, own *process) {
+	ready := m.ready
 	ctx, cancel := context.WithCancel(context.Background())
 	m.watching.Go(func() { // ends with the process
 		defer cancel()
@@ -206,7 +217,6 @@ func (m *member) launch(r *recipe, bound *quota) error {
 		m.gone(own)
 	})
 	m.watching.Go(func() { m.becomeReady(ctx, r, own, ready) })
-	return nil
 }
 
 // becomeReady asks until it is ready or has ended.
@@ -243,6 +253,13 @@ func (m *member) becomeReady(ctx context.Context, r *recipe, own *process, ready
 func (m *member) gone(own *process) {
 	m.mu.Lock()
 	usage := own.cmd.ProcessState
+	if at := slices.Index(m.running, own); at < len(m.running)-1 { // its successor runs: see handOver
+		m.running = slices.Delete(slices.Clone(m.running), at, at+1)
+		m.used += usage.UserTime() + usage.SystemTime()
+		m.sampled = 0
+		m.mu.Unlock()
+		return
+	}
 	m.used += max(m.sampled, usage.UserTime()+usage.SystemTime())
 	m.sampled = 0
 	if m.ending { // whoever told it to end says the state

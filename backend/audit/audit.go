@@ -107,7 +107,7 @@ func (a *auditor) run(ctx context.Context, report *Report) error {
 	if err != nil {
 		return err
 	}
-	report.Queue = Queue{Ready: t.queue.Ready, Unacked: t.queue.Unacked, Delayed: t.queue.Delayed, Dead: t.queue.Dead}
+	report.Queue = queueOf(t.queue)
 	report.Ledger = backlogOf(t.backlog)
 	return nil
 }

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -212,8 +213,8 @@ func TestLostCounter(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	s := newSystem(t, 100)
 	s.counter.Fail(client.ErrUnavailable)
-	if r := s.expect(audit.Unreachable, 3); r.Error == "" {
-		t.Fatal("nothing says what is unreachable")
+	if r := s.expect(audit.Unreachable, 3); r.Error == "" || r.Queue != nil || r.Ledger != nil {
+		t.Fatalf("nothing says what is unreachable, or figures are told that nobody read: %+v", r)
 	}
 	s.counter.Fail(nil)
 	r := audit.Run(t.Context(), s.counter, s.ledger, func(context.Context) (queue.Depth, error) { return queue.Depth{}, errors.New("away") }, audit.Options{})
@@ -223,6 +224,25 @@ func TestUnreachable(t *testing.T) {
 	r = audit.Run(t.Context(), s.counter, s.ledger, nil, audit.Options{Sale: "no-such"})
 	if r.Verdict != audit.Unreachable {
 		t.Fatalf("verdict %s for a sale that is not there", r.Verdict)
+	}
+}
+
+// What the broker does not tell is told as unknown, in words and in JSON, and is no number.
+func TestUnknownCount(t *testing.T) {
+	s := newSystem(t, 100)
+	for _, c := range []struct {
+		unacked     int
+		words, json string
+	}{
+		{queue.UnknownCount, "ready 3, unacked unknown, delayed 2, dead 1", `{"ready":3,"unacked":null,"delayed":2,"dead":1}`},
+		{0, "ready 3, unacked 0, delayed 2, dead 1", `{"ready":3,"unacked":0,"delayed":2,"dead":1}`},
+	} {
+		s.depth = queue.Depth{Ready: 3, Unacked: c.unacked, Delayed: 2, Dead: 1}
+		told := s.run().Queue
+		text, err := json.Marshal(told)
+		if err != nil || told.String() != c.words || string(text) != c.json {
+			t.Errorf("%d unacked: %s, %s, %v", c.unacked, told, text, err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"headgate.example/counter/client"
+	"headgate.example/lib/queue"
 	"headgate.example/lib/sale"
 	"headgate.example/lib/store"
 )
@@ -57,17 +58,36 @@ type Report struct {
 	Took    string       `json:"took"`
 	Verdict Verdict      `json:"verdict"`
 	Error   string       `json:"error,omitempty"` // why something was unreachable
-	Queue   Queue        `json:"queue"`
-	Ledger  Backlog      `json:"backlog"`
+	Queue   *Queue       `json:"queue"`           // nil: it could not be read
+	Ledger  *Backlog     `json:"backlog"`         // nil: it could not be read
 	Sales   []SaleReport `json:"sales"`
 }
 
-// Queue is what is stored under the orders' topic. -1 stands for a figure that the broker does not tell.
+// Queue is what is stored under the orders' topic.
 type Queue struct {
-	Ready   int `json:"ready"`
-	Unacked int `json:"unacked"`
-	Delayed int `json:"delayed"`
-	Dead    int `json:"dead"`
+	Ready int `json:"ready"`
+	// Unacked is what consumers hold; nil: the broker does not tell, as RabbitMQ does not. Orders in it are among
+	// those that a sale's report has as travelling, whatever the broker tells.
+	Unacked *int `json:"unacked"`
+	Delayed int  `json:"delayed"`
+	Dead    int  `json:"dead"`
+}
+
+func queueOf(d queue.Depth) *Queue {
+	q := &Queue{Ready: d.Ready, Delayed: d.Delayed, Dead: d.Dead}
+	if d.Unacked != queue.UnknownCount {
+		q.Unacked = &d.Unacked
+	}
+	return q
+}
+
+// String is the queue's depth in words.
+func (q *Queue) String() string {
+	d := queue.Depth{Ready: q.Ready, Unacked: queue.UnknownCount, Delayed: q.Delayed, Dead: q.Dead}
+	if q.Unacked != nil {
+		d.Unacked = *q.Unacked
+	}
+	return d.String()
 }
 
 // Backlog is what the ledger still has to settle.
@@ -78,8 +98,8 @@ type Backlog struct {
 	DeadLetters  int64 `json:"dead_letters"`
 }
 
-func backlogOf(b store.Backlog) Backlog {
-	return Backlog{OutboxDue: b.OutboxDue, OutboxParked: b.OutboxParked, Parked: b.Parked, DeadLetters: b.DeadLetters}
+func backlogOf(b store.Backlog) *Backlog {
+	return &Backlog{OutboxDue: b.OutboxDue, OutboxParked: b.OutboxParked, Parked: b.Parked, DeadLetters: b.DeadLetters}
 }
 
 // SaleReport is one sale's part.

@@ -88,8 +88,7 @@ func (r *repair) queueIsQuiet(ctx context.Context) (bool, error) {
 		}
 		quiet := depth.Empty() && depth.Dead <= 0
 		if !quiet {
-			r.report.wait("messages are still in the queue (ready %d, unacked %d, delayed %d, dead %d): let the consumer run until it is empty, it keeps in the ledger what the counter does not know",
-				depth.Ready, depth.Unacked, depth.Delayed, depth.Dead)
+			r.report.wait("messages are still in the queue (%s): let the consumer run until it is empty, it keeps in the ledger what the counter does not know", depth)
 		}
 		return quiet, nil
 	}

@@ -22,9 +22,9 @@ const (
 
 // Counter is what a Keeper needs of the counter's client.
 type Counter interface {
+	Revoker
 	Rules(ctx context.Context, since int64) (client.Rules, error)
 	Unban(ctx context.Context, kind, value string) error
-	Revoke(ctx context.Context, user string, beforeMillis int64) error
 }
 
 // Keeper forgets revocations that are older than any token.

@@ -87,7 +87,7 @@ func (s *Set) openLink(conn net.Conn, peer, address string, now time.Time) (out,
 	return out, back, io.MultiReader(strings.NewReader(string(begun)), conn), nil
 }
 
-var errNoConsent = errors.New("the peer did not open a link (it does where clocks, hop_keys and user_hash_secret agree)")
+var errNoConsent = errors.New("the peer did not open a link (it does where its list of peers names this node, and clocks, hop_keys and user_hash_secret agree)")
 
 // readConsent reads the answer to the opening request: 101 and the accepting side's signature.
 func readConsent(reader *bufio.Reader) (signature string, err error) {

@@ -37,6 +37,7 @@ type member struct {
 	answers  int       // pongs since it was connected
 	heard    time.Time // when it last answered
 	cause    error     // why it is not connected
+	differs  time.Time // since when its ring or configuration is another one than this node's; zero: it is not
 }
 
 // peerWord is what a peer says of itself.
@@ -230,7 +231,7 @@ func (m *member) answered(text []byte) {
 // said takes over what the member says of itself: in an answer, or in its own pings.
 func (m *member) said(word peerWord, answer bool) {
 	s := m.set
-	now := s.clock()
+	now, hash := s.clock(), s.configHash()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	changed := false
@@ -250,6 +251,7 @@ func (m *member) said(word peerWord, answer bool) {
 	if changed {
 		s.update(now)
 	}
+	m.note(m.status.Load(), s.view.Load().epoch, hash, now)
 }
 
 // lost takes the member's links down after one of them broke; nil stands for any.

@@ -37,6 +37,12 @@ type MemberReport struct {
 	UnderWay   int     `json:"hops_under_way"`          // sent there and not answered
 	HeardMsAgo int64   `json:"heard_ms_ago,omitempty"`  // since its last answer
 	Cause      string  `json:"not_connected,omitempty"` // why
+
+	// Differs says in what a live node's ring or configuration is another one than that of the node which reports,
+	// DiffersMs for how long that one has seen it. While nodes are restarted in turn with a new list of peers, or take a
+	// new configuration one after the other, those that have it differ from those that do not yet.
+	Differs   []string `json:"differs,omitempty"`
+	DiffersMs int64    `json:"differs_ms,omitempty"`
 }
 
 // Report tells the state of all edges as this node sees it.
@@ -68,12 +74,22 @@ func (s *Set) Report() Report {
 		own.State = StateJoining
 	}
 	placed := false
+	all := []string{s.self}
+	for _, m := range s.members {
+		all = append(all, m.name)
+	}
 	for _, m := range s.members {
 		if !placed && own.Name < m.name {
 			r.Members, placed = append(r.Members, own), true
 		}
 		other := m.report(now, shares[m.name])
-		r.Agreed = r.Agreed && (!m.alive || other.Epoch == own.Epoch && other.ConfigHash == own.ConfigHash)
+		if word := m.status.Load(); word != nil && m.alive && v.ring != nil {
+			other.Differs = differences(word, v.epoch, own.ConfigHash, v.names(), all)
+		}
+		if len(other.Differs) > 0 && !m.differs.IsZero() {
+			other.DiffersMs = now.Sub(m.differs).Milliseconds()
+		}
+		r.Agreed = r.Agreed && (!m.alive || v.ring != nil && other.Epoch != "" && len(other.Differs) == 0)
 		r.Members = append(r.Members, other)
 	}
 	if !placed {

@@ -15,6 +15,14 @@ const partitions = hashring.DefaultPartitions
 // partitionOf gives the group of a key: it depends on the slot only.
 func partitionOf(key uint64) int { return int(userkey.Slot(key)) % partitions }
 
+// names are the nodes of the ring; none while joining.
+func (v *view) names() []string {
+	if v.ring == nil {
+		return nil
+	}
+	return v.ring.Members()
+}
+
 // partState is how far this node may serve a partition.
 type partState uint8
 

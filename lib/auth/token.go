@@ -63,16 +63,24 @@ func (c *Claims) check() error {
 	if len(c.Name) > MaxNameBytes || !utf8.ValidString(c.Name) || strings.ContainsFunc(c.Name, unicode.IsControl) {
 		return fmt.Errorf("name: must be at most %d bytes of UTF-8 without control characters", MaxNameBytes)
 	}
-	if len(c.Roles) > MaxRoles {
-		return fmt.Errorf("roles: must be at most %d", MaxRoles)
-	}
-	for _, role := range c.Roles {
-		if len(role) < 1 || len(role) > MaxRoleBytes || !plainID(role) {
-			return fmt.Errorf("roles: each must be 1 to %d of A-Z a-z 0-9 _ -", MaxRoleBytes)
-		}
+	if err := CheckRoles(c.Roles); err != nil {
+		return err
 	}
 	if !c.ExpiresAt.After(c.IssuedAt) {
 		return errors.New("exp: must be later than iat")
+	}
+	return nil
+}
+
+// CheckRoles says what is wrong with the roles of a token, or of an account, for which tokens are signed.
+func CheckRoles(roles []string) error {
+	if len(roles) > MaxRoles {
+		return fmt.Errorf("roles: must be at most %d", MaxRoles)
+	}
+	for _, role := range roles {
+		if len(role) < 1 || len(role) > MaxRoleBytes || !plainID(role) {
+			return fmt.Errorf("roles: each must be 1 to %d of A-Z a-z 0-9 _ -", MaxRoleBytes)
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -162,6 +163,15 @@ type Depth struct {
 // Empty says that nothing is known to be stored except dead letters. Where Unacked is unknown, a
 // consumer may still hold something: whoever audits allows for that with a time of grace.
 func (d Depth) Empty() bool { return d.Ready == 0 && d.Unacked <= 0 && d.Delayed == 0 }
+
+// String is the depth in words, with `unknown` for what the driver cannot learn.
+func (d Depth) String() string {
+	unacked := strconv.Itoa(d.Unacked)
+	if d.Unacked == UnknownCount {
+		unacked = "unknown"
+	}
+	return fmt.Sprintf("ready %d, unacked %s, delayed %d, dead %d", d.Ready, unacked, d.Delayed, d.Dead)
+}
 
 // DeadTopic is the topic of another topic's dead letters.
 func DeadTopic(topic string) string { return topic + deadSuffix }

@@ -99,6 +99,10 @@ func exercise(t *testing.T, s *Store) {
 	must(s.CreateUser(ctx, &User{Name: "ada"}))
 	_, err := s.UserByName(ctx, "ada")
 	must(err)
+	_, err = s.ChangeUser(ctx, "ada", func(u *User) error { u.Roles = "admin"; return nil })
+	must(err)
+	_, err = s.ListUsers(ctx, 0, 10)
+	must(err)
 	created := Sale{ID: "1", Currency: "CNY", Stock: 100, OpensAt: time.Now(), HoldFor: time.Second, PayWithin: time.Millisecond}
 	must(s.CreateSale(ctx, &created))
 	_, err = s.ChangeSale(ctx, "1", func(Sale) ([]SaleChange, error) { return []SaleChange{{Command: CommandResume}}, nil })
@@ -201,6 +205,10 @@ func exercisePayments(t *testing.T, s *Store) {
 	_, err = s.RefundsOf(ctx, 1, 2)
 	must(err)
 	_, err = s.ClaimRefunds(ctx, 10, time.Hour)
+	must(err)
+	_, _, err = s.RetryRefund(ctx, 1)
+	must(err)
+	_, _, err = s.FinishRefund(ctx, 1, "by hand")
 	must(err)
 	must(s.SettleRefund(ctx, 1, RefundDone, "done", 0))
 	for _, state := range []string{"", RefundDone} {

@@ -78,6 +78,38 @@ func (s *Store) SettleRefund(ctx context.Context, id int64, state, answer string
 	return wrapf(err, "settling a refund")
 }
 
+// RetryRefund lets a parked refund be asked of the provider again, with the pauses of a new one. It gives the row as
+// it is then, and whether it was parked: any other is left as it is. ErrNotFound: there is no such refund.
+func (s *Store) RetryRefund(ctx context.Context, id int64) (Refund, bool, error) {
+	r, changed, err := s.unpark(ctx, id, map[string]any{"state": RefundDue, "attempts": 0})
+	return r, changed, unlessNotFound(err, "retrying a refund")
+}
+
+// FinishRefund notes that an operator has given a parked refund's money back by another way, in his words. It answers as
+// RetryRefund does.
+func (s *Store) FinishRefund(ctx context.Context, id int64, words string) (Refund, bool, error) {
+	r, changed, err := s.unpark(ctx, id, map[string]any{"state": RefundDone, "answer": clip(words, maxReason)})
+	return r, changed, unlessNotFound(err, "finishing a refund")
+}
+
+func (s *Store) unpark(ctx context.Context, id int64, changes map[string]any) (r Refund, changed bool, err error) {
+	err = s.transact(ctx, func(tx *gorm.DB) error {
+		now, err := s.now(tx)
+		if err != nil {
+			return err
+		}
+		changes["due_at"], changes["updated_at"] = now, now
+		result := tx.Model(&Refund{}).Where("id = ? AND state = ?", id, RefundParked).UpdateColumns(changes)
+		if result.Error != nil {
+			return result.Error
+		}
+		changed = result.RowsAffected == 1
+		r, err = first[Refund](tx.Where("id = ?", id), "refund")
+		return err
+	})
+	return r, changed, err
+}
+
 // RefundsOf lists the refunds of payments; at most one of each, and of at most MaxPage payments.
 func (s *Store) RefundsOf(ctx context.Context, payments ...int64) ([]Refund, error) {
 	var rows []Refund

@@ -24,7 +24,9 @@ func (p *program) auditCommand() *cobra.Command {
 		Use:   "audit",
 		Short: "Compare counter and ledger, sums and every order id",
 		Long: "Compare counter and ledger of a running system: the sums that must balance, and every order id on\n" +
-			"both sides. It reads counter, database and queue directly, and changes nothing.\n\n" +
+			"both sides. It reads counter, database and queue directly, and changes nothing.\n" +
+			"RabbitMQ does not tell how many messages consumers hold (unacked: unknown, null in JSON); orders among\n" +
+			"them are still counted, by their ids, as on their way.\n\n" +
 			"With --repair it says how it would bring both into agreement after one of them lost data, and with\n" +
 			"--yes it does so, logs each step, and audits: a counter, or one of its shards, is rebuilt from the ledger\n" +
 			"and the messages that wait in it; the ledger from the counter's confirmed holds. What nothing that is left\n" +

@@ -21,10 +21,11 @@ const (
 	exitUsage  = 2 // wrong flags or a wrong config
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, os.Getenv)) }
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv)) }
 
 // program is what the commands share. Flags and the environment are read here and nowhere else.
 type program struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	configFile     string
@@ -45,8 +46,8 @@ func usage(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
-func run(args []string, stdout, stderr io.Writer, getenv func(string) string) int {
-	p := &program{stdout: stdout, stderr: stderr, getenv: getenv}
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
 	root := p.root()
 	root.SetArgs(args)
 	err := root.Execute()
@@ -78,8 +79,8 @@ func (p *program) root() *cobra.Command {
 		return usage("%v; see `%s --help`", err, cmd.CommandPath())
 	})
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "config `file` (default $HEADGATE_CONFIG, else headgate.yaml in the data folder)")
-	root.AddCommand(p.devCommand(), p.initCommand(), p.saleCommand(), p.banCommand(), p.unbanCommand(), p.bansCommand(), p.signoutCommand(), p.edgeCommand(),
-		p.tokenCommand(), p.auditCommand(), p.deadLettersCommand(), p.checkCommand(), p.ringCommand(), p.counterCommand(), p.rehearseCommand(),
+	root.AddCommand(p.devCommand(), p.initCommand(), p.saleCommand(), p.banCommand(), p.unbanCommand(), p.bansCommand(), p.signoutCommand(), p.accountCommand(), p.edgeCommand(),
+		p.tokenCommand(), p.auditCommand(), p.deadLettersCommand(), p.refundsCommand(), p.checkCommand(), p.ringCommand(), p.counterCommand(), p.rehearseCommand(),
 		p.secretCommand(), p.preflightCommand())
 	return root
 }

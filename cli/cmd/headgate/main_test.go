@@ -25,8 +25,12 @@ type result struct {
 func command(args ...string) result { return commandWith(nil, args...) }
 
 func commandWith(env map[string]string, args ...string) result {
+	return commandReading("", env, args...)
+}
+
+func commandReading(input string, env map[string]string, args ...string) result {
 	var out, errOut bytes.Buffer
-	code := run(args, &out, &errOut, func(name string) string { return env[name] })
+	code := run(args, strings.NewReader(input), &out, &errOut, func(name string) string { return env[name] })
 	return result{code, out.String(), errOut.String()}
 }
 

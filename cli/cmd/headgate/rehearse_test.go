@@ -24,7 +24,7 @@ func TestRehearseRefusesWrongUse(t *testing.T) {
 		{"--cluster " + filepath.Join(t.TempDir(), "none"), "does not answer"},
 	} {
 		var out, errs bytes.Buffer
-		code := run(append([]string{"rehearse"}, strings.Fields(c.args)...), &out, &errs, env)
+		code := run(append([]string{"rehearse"}, strings.Fields(c.args)...), nil, &out, &errs, env)
 		if code != exitUnreachable || !strings.Contains(errs.String(), c.want) {
 			t.Errorf("rehearse %s: exit code %d, %s", c.args, code, errs.String())
 		}

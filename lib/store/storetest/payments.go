@@ -105,6 +105,7 @@ func testLateMoney(t *testing.T, s *store.Store) {
 	if len(again) != 1 || again[0].ID != due[1].ID || again[0].Attempts != 2 || again[0].Answer != "no answer" {
 		t.Fatalf("claimed again: %+v", again)
 	}
+	parkedRefund(t, s, due[0].ID, due[1].ID)
 	open, err := s.ListRefunds(ctx, store.RefundDue, 0, 10)
 	must(t, err)
 	if len(open) != 1 || open[0].ID != due[1].ID {
@@ -208,4 +209,32 @@ func testPaymentRace(t *testing.T, s *store.Store) {
 		t.Fatalf("%d orders paid, %d came, %d go back", paid, came, back)
 	}
 	CheckSale(t, s, id, all...)
+}
+
+// parkedRefund: what the provider refuses waits for an operator, who has it asked for again, or says how he gave it
+// back; nothing else is touched by him. The refund is due at the end.
+func parkedRefund(t *testing.T, s *store.Store, done, id int64) {
+	t.Helper()
+	ctx := context.Background()
+	if r, changed, err := s.RetryRefund(ctx, id); err != nil || changed || r.State != store.RefundDue || r.Attempts != 2 {
+		t.Fatalf("a refund that is due was retried: %+v, %v, %v", r, changed, err)
+	}
+	if r, changed, err := s.RetryRefund(ctx, done); err != nil || changed || r.State != store.RefundDone {
+		t.Fatalf("a refund that is done was retried: %+v, %v, %v", r, changed, err)
+	}
+	_, _, err := s.RetryRefund(ctx, 1<<40)
+	wantError(t, err, store.ErrNotFound)
+	must(t, s.SettleRefund(ctx, id, store.RefundParked, "refused", 0))
+	if claimed, err := s.ClaimRefunds(ctx, 10, time.Hour); err != nil || len(claimed) != 0 {
+		t.Fatalf("parked, and yet claimed: %+v, %v", claimed, err)
+	}
+	if r, changed, err := s.RetryRefund(ctx, id); err != nil || !changed || r.State != store.RefundDue || r.Attempts != 0 {
+		t.Fatalf("retried: %+v, %v, %v", r, changed, err)
+	}
+	if claimed, err := s.ClaimRefunds(ctx, 10, time.Hour); err != nil || len(claimed) != 1 || claimed[0].ID != id {
+		t.Fatalf("retried, and claimed %+v, %v", claimed, err)
+	}
+	if r, changed, err := s.FinishRefund(ctx, id, "too early"); err != nil || changed || r.State != store.RefundDue {
+		t.Fatalf("a refund that is asked for was finished by hand: %+v, %v, %v", r, changed, err)
+	}
 }

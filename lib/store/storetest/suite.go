@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 func Run(t *testing.T, open func(t testing.TB) *store.Store) {
 	for name, test := range map[string]func(*testing.T, *store.Store){
 		"users":                testUsers,
+		"changed users":        testChangeUser,
 		"sale change log":      testChangeLog,
 		"ceiling":              testCeiling,
 		"redelivery":           testRedelivery,
@@ -139,6 +141,50 @@ func testUsers(t *testing.T, s *store.Store) {
 	must(t, err)
 	if found.PasswordHash != "$argon2id$other" || found.Name != user.Name {
 		t.Fatalf("after a change of password: %+v", found)
+	}
+}
+
+func testChangeUser(t *testing.T, s *store.Store) {
+	ctx := context.Background()
+	user := store.User{Name: "bea", PasswordHash: "$argon2id$..."}
+	must(t, s.CreateUser(ctx, &user))
+	last := store.User{Name: "carl"}
+	must(t, s.CreateUser(ctx, &last))
+	var changing sync.WaitGroup
+	for i := range 8 { // no change is lost
+		changing.Go(func() {
+			_, err := s.ChangeUser(ctx, "bea", func(u *store.User) error {
+				u.Roles += fmt.Sprintf(",r%d", i)
+				return nil
+			})
+			if err != nil {
+				t.Errorf("ChangeUser: %v", err)
+			}
+		})
+	}
+	changing.Wait()
+	changed, err := s.ChangeUser(ctx, "bea", func(u *store.User) error { u.Disable(true); u.Disable(true); return nil })
+	must(t, err)
+	found, err := s.UserByName(ctx, "bea")
+	must(t, err)
+	if found != changed || len(found.RoleList()) != 8 || !found.Disabled() || found.UserID() != store.AccountUser(user.ID) {
+		t.Fatalf("after eight roles and disabling: %+v, told %+v", found, changed)
+	}
+	no := errors.New("no")
+	_, err = s.ChangeUser(ctx, "bea", func(u *store.User) error { u.Roles = ""; u.Disable(false); return no })
+	wantError(t, err, no)
+	_, err = s.ChangeUser(ctx, "nobody", func(*store.User) error { return nil })
+	wantError(t, err, store.ErrNotFound)
+	listed, err := s.ListUsers(ctx, user.ID-1, 1)
+	must(t, err)
+	if len(listed) != 1 || listed[0] != found {
+		t.Fatalf("listed %+v, want %+v", listed, found)
+	}
+	if listed, err = s.ListUsers(ctx, user.ID, 0); err != nil || len(listed) != 1 || listed[0].Name != "carl" {
+		t.Fatalf("listed %+v, %v after %d, want carl", listed, err, user.ID)
+	}
+	if found.Disable(false); found.PasswordHash != user.PasswordHash {
+		t.Fatalf("enabled again the hash is %q", found.PasswordHash)
 	}
 }
 

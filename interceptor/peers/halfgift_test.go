@@ -26,6 +26,7 @@ func (*onTake) Import(uint64, int64) {}
 // not remember who ordered before.
 func TestHalfAHandoverIsNotRememberedAsAWhole(t *testing.T) {
 	c := newCluster(t, "edge-1", "edge-2")
+	c.ping = 50 * time.Millisecond
 	half := &onTake{}
 	c.more = []Store{half}
 	c.startAll()

@@ -39,6 +39,7 @@ func TestHalfAHandoverIsNotRememberedAsAWhole(t *testing.T) {
 			t.Error("the first store was not sent")
 		}
 		to.lost(nil, errors.New("a test's death"))
+		servicetest.Eventually(t, 30*time.Second, "it is connected to again", func() bool { return to.links.Load() != nil })
 	}
 	half.asked.Store(&die)
 	began := time.Now().UnixMilli()

@@ -233,7 +233,7 @@ const probeTarget = "/assets/probe"
 // the connection is expected to be open, else when nothing comes any more.
 func (p *player) readRest(open bool) {
 	for !p.ended && !open {
-		_ = p.conn.SetReadDeadline(time.Now().Add(3 * corpusReadTimeout))
+		_ = p.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 		if _, err := p.in.Peek(1); errors.Is(err, os.ErrDeadlineExceeded) {
 			break
 		}

@@ -47,7 +47,7 @@ func testConfig() Config {
 	c.Upstreams[0].Health.Path = "" // what the shop is sent is counted
 	// What takes its time on a machine that stalls has it, unless a test says otherwise.
 	c.Upstreams[0].Timeout, c.Upstreams[0].ConnectTimeout, c.Upstreams[0].MaxWait = 20*time.Second, 20*time.Second, 20*time.Second
-	c.Counter.Timeout, c.Service.DrainFor = 10*time.Second, time.Minute
+	c.Counter.Timeout, c.Service.DrainFor = 10*time.Second, 2*time.Minute
 	c.PollInterval = 10 * time.Millisecond
 	c.StateMaxAge = 3 * time.Second
 	c.Limits.MaxTrackedUsers = 100_000

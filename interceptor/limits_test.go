@@ -156,7 +156,6 @@ func TestPressesTellTheirInterval(t *testing.T) {
 func TestQueueLetsWaitInOrderAndRefusesTheRest(t *testing.T) {
 	queue := func(rate float64) func(c *Config) {
 		return func(c *Config) {
-			c.Service.DrainFor = 40 * time.Second
 			c.Routes = DefaultRoutes()
 			changeRoute(c, "sales", func(r *Route) { r.Queue = &QueueRule{Rate: rate, Length: 2, MaxWait: 30 * time.Second} })
 		}
@@ -197,7 +196,6 @@ func TestQueueLetsWaitInOrderAndRefusesTheRest(t *testing.T) {
 // A client who hangs up while he waits frees his place, and nothing is done for him.
 func TestQueueForgetsClientsWhoHangUp(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
-		c.Service.DrainFor = 40 * time.Second
 		changeRoute(c, "sales", func(r *Route) { r.Queue = &QueueRule{Rate: 0.01, Length: 1, MaxWait: 30 * time.Second} })
 	})
 	if a := e.send("GET", "/api/sales", ""); a.status != 200 {

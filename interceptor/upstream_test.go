@@ -127,7 +127,6 @@ func TestAProbeMayWaitInAQueue(t *testing.T) {
 func TestBackpressureInShadowRefusesNobodyBehindAQueue(t *testing.T) {
 	e := newEdge(t, func(c *Config) {
 		c.Stages = map[string]Stage{stageBackpressure: {Mode: ModeShadow}}
-		c.Service.DrainFor = time.Minute
 		c.Routes[0].Queue = &QueueRule{Rate: 0.05, Length: 10, MaxWait: 30 * time.Second}
 	})
 	fills, answers := make(chan struct{}), make(chan answer, 2)

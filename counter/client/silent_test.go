@@ -12,7 +12,7 @@ import (
 
 // A counter that takes connections and says nothing must not keep callers beyond their own time.
 func TestFirstConnectEndsWithTheContext(t *testing.T) {
-	for _, patience := range []time.Duration{50 * time.Millisecond, 900 * time.Millisecond, maxDialTime} {
+	for _, patience := range []time.Duration{50 * time.Millisecond, 900 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
 			c, err := Open(DefaultConfig(), WithDial(func(context.Context, string) (net.Conn, error) {
 				conn, silent := net.Pipe()

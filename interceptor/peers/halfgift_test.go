@@ -26,6 +26,7 @@ func (*onTake) Import(uint64, int64) {}
 // not remember who ordered before.
 func TestHalfAHandoverIsNotRememberedAsAWhole(t *testing.T) {
 	c := newCluster(t, "edge-1", "edge-2")
+	c.ping = 50 * time.Millisecond
 	half := &onTake{}
 	c.more = []Store{half}
 	c.startAll()
@@ -38,6 +39,7 @@ func TestHalfAHandoverIsNotRememberedAsAWhole(t *testing.T) {
 			t.Error("the first store was not sent")
 		}
 		to.lost(nil, errors.New("a test's death"))
+		servicetest.Eventually(t, 30*time.Second, "it is connected to again", func() bool { return to.links.Load() != nil })
 	}
 	half.asked.Store(&die)
 	began := time.Now().UnixMilli()

@@ -80,7 +80,7 @@ func (s *Set) deliver(ctx context.Context, job giftJob) {
 	var owners [partitions]*delivery
 	list := make([]*delivery, 0, len(job.gifts))
 	for i := range job.gifts {
-		d := &delivery{set: s, gift: job.gifts[i]}
+		d := &delivery{set: s, gift: job.gifts[i], links: job.gifts[i].to.links.Load()}
 		for _, p := range d.gift.parts {
 			owners[p.partition] = d
 		}
@@ -100,7 +100,7 @@ func (s *Set) deliver(ctx context.Context, job giftJob) {
 		for i := range d.gift.parts {
 			d.gift.parts[i].since = max(d.gift.parts[i].since, forgotten)
 		}
-		if d.failed = d.failed || !s.sendChunk(d.gift.to, lastChunk(job.epoch, job.again, d.gift.parts)); d.failed {
+		if d.failed = d.failed || !d.sendChunk(lastChunk(job.epoch, job.again, d.gift.parts)); d.failed {
 			failed++
 			s.keep(d.left())
 		}
@@ -117,6 +117,7 @@ func (s *Set) deliver(ctx context.Context, job giftJob) {
 type delivery struct {
 	set    *Set
 	gift   *gift
+	links  *[]*link // to the process that gets all of it; nil without
 	chunks [][]byte // of the store that is under way
 	sent   int
 	failed bool
@@ -136,7 +137,7 @@ func (d *delivery) add(store string, key uint64, value int64) {
 func (d *delivery) send(store Store) {
 	for _, chunk := range d.chunks {
 		entries := chunk[2+len(store.StoreName()):]
-		if d.failed = d.failed || !d.set.sendChunk(d.gift.to, chunk); !d.failed {
+		if d.failed = d.failed || !d.sendChunk(chunk); !d.failed {
 			d.sent += len(entries) / entryBytes
 			continue
 		}
@@ -178,12 +179,13 @@ func (s *Set) awaitQuiet(ctx context.Context, sections *sections) {
 	}
 }
 
-func (s *Set) sendChunk(to *member, chunk []byte) bool {
-	links := to.links.Load()
-	if links == nil {
+// sendChunk sends a chunk to the process that got those before it. Another one, over links that were made
+// meanwhile, must not take the rest for the whole.
+func (d *delivery) sendChunk(chunk []byte) bool {
+	if d.links == nil || d.gift.to.links.Load() != d.links {
 		return false
 	}
-	c := (*links)[0].do(frameChunk, chunk, s.clock().Add(chunkWithin))
+	c := (*d.links)[0].do(frameChunk, chunk, d.set.clock().Add(chunkWithin))
 	defer releaseCall(c)
 	return c.err == nil && c.kind == frameTaken
 }

@@ -6,5 +6,5 @@
 // Its packages are the tools: programs starts and ends processes, crowd presses buttons, ledger reads
 // the database, services (and cmd/services) starts private brokers and databases, cluster (and
 // cmd/cluster) runs everything on one machine, for people and rehearsals, too, measure is what the
-// benchmark programs (cmd/edgebench, cmd/counterbench) share.
+// benchmark programs (cmd/edgebench, cmd/counterbench, cmd/clusterbench) share.
 package apptest

@@ -13,7 +13,7 @@ export GOFLAGS = -trimpath -buildvcs=false
 LDFLAGS = -s -w -X headgate.example/lib/service.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset cluster cluster-status cluster-down build test soak bench bench-edge bench-counter bench-ledger check clean vet format services $(PROGRAMS:%=bin/%)
+.PHONY: help run reset cluster cluster-status cluster-down build test soak bench bench-edge bench-counter bench-ledger bench-cluster check clean vet format services $(PROGRAMS:%=bin/%)
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -78,6 +78,11 @@ bench-ledger: build ## publishing against the AMQP client alone, the consumer ag
 		'words=$$(go test -count=1 -run "^$$" -bench "^(BenchmarkPublishAgainstClient|BenchmarkLedger)" -benchtime 1x -timeout 20m ./lib/queue/rabbitmq ./apptest 2>&1 && \
 			HEADGATE_TEST_DUE_ORDERS=100000 HEADGATE_TEST_DUE_ROUNDS=3 go test -count=1 -v -run "^TestDueTogether$$" -timeout 10m ./apptest 2>&1); status=$$?; \
 		if [ $$status = 0 ]; then echo "$$words" | grep "^ledger\."; else echo "$$words"; exit $$status; fi'
+
+# CLUSTER_BENCH takes flags of clusterbench, such as "-pairs 1 -only soldout" for a quick look. Not part of `make bench`:
+# as root only, since it holds processes to shares of a processor.
+bench-cluster: build ## the same crowd behind nginx against one and three edges, one and two counter shards, at the same CPU quota each (about 6 minutes; root)
+	@go run ./apptest/cmd/services --only nginx,wrk -- go run ./apptest/cmd/clusterbench $(CLUSTER_BENCH)
 
 check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files
 	set -a; eval "$$(bin/headgate secret --env)"; bin/headgate check deploy/config/*.yaml deploy/config/*/*.yaml deploy/examples/*/*.yaml deploy/local/*-*.yaml deploy/local/headgate.yaml

@@ -79,8 +79,9 @@ bench-ledger: build ## publishing against the AMQP client alone, the consumer ag
 			HEADGATE_TEST_DUE_ORDERS=100000 HEADGATE_TEST_DUE_ROUNDS=3 go test -count=1 -v -run "^TestDueTogether$$" -timeout 10m ./apptest 2>&1); status=$$?; \
 		if [ $$status = 0 ]; then echo "$$words" | grep "^ledger\."; else echo "$$words"; exit $$status; fi'
 
-check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files
+check: vet format bin/headgate ## vet, format, the programs built for macOS and Windows, staticcheck when installed, sample configs, go.mod files
 	set -a; eval "$$(bin/headgate secret --env)"; bin/headgate check deploy/config/*.yaml deploy/config/*/*.yaml deploy/examples/*/*.yaml deploy/local/*-*.yaml deploy/local/headgate.yaml
+	for system in darwin windows; do GOOS=$$system go build $(foreach p,interceptor counter backend consumer,./$(p)/cmd/$(p)) ./cli/cmd/headgate || exit 1; done
 	@if command -v staticcheck >/dev/null; then echo staticcheck; staticcheck $$(go list work); \
 		else echo "staticcheck is not installed: left out (go install honnef.co/go/tools/cmd/staticcheck@latest)"; fi
 	@for module in $$(go list -m -f '{{.Dir}}'); do \

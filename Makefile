@@ -84,8 +84,9 @@ bench-ledger: build ## publishing against the AMQP client alone, the consumer ag
 bench-cluster: build ## the same crowd behind nginx against one and three edges, one and two counter shards, at the same CPU quota each (about 6 minutes; root)
 	@go run ./apptest/cmd/services --only nginx,wrk -- go run ./apptest/cmd/clusterbench $(CLUSTER_BENCH)
 
-check: vet format bin/headgate ## vet, format, staticcheck when installed, sample configs, go.mod files
+check: vet format bin/headgate ## vet, format, the programs built for macOS and Windows, staticcheck when installed, sample configs, go.mod files
 	set -a; eval "$$(bin/headgate secret --env)"; bin/headgate check deploy/config/*.yaml deploy/config/*/*.yaml deploy/examples/*/*.yaml deploy/local/*-*.yaml deploy/local/headgate.yaml
+	for system in darwin windows; do GOOS=$$system go build $(foreach p,interceptor counter backend consumer,./$(p)/cmd/$(p)) ./cli/cmd/headgate || exit 1; done
 	@if command -v staticcheck >/dev/null; then echo staticcheck; staticcheck $$(go list work); \
 		else echo "staticcheck is not installed: left out (go install honnef.co/go/tools/cmd/staticcheck@latest)"; fi
 	@for module in $$(go list -m -f '{{.Dir}}'); do \

@@ -72,6 +72,44 @@ func TestSamplesAreRight(t *testing.T) {
 	}
 }
 
+// An edge asks our own backend whether it is well in every sample: an upstream that is listed has no path of its own for that.
+func TestSamplesWatchTheBackend(t *testing.T) {
+	setExampleEnv(t)
+	watched := 0
+	for _, file := range sampleFiles(t) {
+		kind, err := GuessKind(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var edge interceptor.Config
+		switch kind {
+		case "interceptor":
+			edge = interceptor.DefaultConfig()
+			err = config.Load(file, &edge)
+		case "headgate":
+			var whole Config
+			whole, err = LoadConfig(file)
+			edge = whole.Interceptor
+		default:
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		for _, u := range edge.Upstreams {
+			if u.Name != "backend" {
+				continue
+			}
+			if watched++; u.Health.Path != "/healthz" {
+				t.Errorf("%s: the backend is not asked whether it is well (health.path %q)", file, u.Health.Path)
+			}
+		}
+	}
+	if watched < 6 {
+		t.Errorf("only %d samples name the backend", watched)
+	}
+}
+
 func TestSamplesNeedTheirEnvironment(t *testing.T) {
 	names := setExampleEnv(t)
 	all := ""

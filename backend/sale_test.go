@@ -338,7 +338,8 @@ func TestOpenAPI(t *testing.T) {
 		"PUT /api/admin/sales/{sale}/stock", "GET /api/admin/sales/{sale}/audit", "POST /api/admin/sales/{sale}/repair", "GET /api/admin/bans", "POST /api/admin/bans",
 		"DELETE /api/admin/bans", "DELETE /api/admin/bans/{kind}/{value}", "POST /api/admin/users/{user}/revoke", "POST /api/admin/revocations", "GET /api/admin/dead-letters",
 		"GET /api/admin/dead-letters/{letter}", "POST /api/admin/dead-letters/{letter}/replay", "POST /api/admin/dead-letters/{letter}/discard",
-		"POST /api/orders/{order}/pay", "POST /api/payments/{provider}/notify", "GET /api/admin/refunds", "GET /api/admin/orders/{order}/payments",
+		"POST /api/orders/{order}/pay", "POST /api/payments/{provider}/notify", "GET /api/admin/refunds", "POST /api/admin/refunds/{refund}/retry",
+		"POST /api/admin/refunds/{refund}/settle", "GET /api/admin/orders/{order}/payments",
 		"GET /sandbox/payment", "POST /sandbox/pay", "GET /api/admin/payments/sandbox", "PUT /api/admin/payments/sandbox",
 	}
 	for _, route := range want {

@@ -58,12 +58,14 @@ func TestDiskIsFullWithinTheLog(t *testing.T) {
 	buyers := &diskCrowd{t: t, address: counter.Client}
 	failed := 0
 	for try := 0; failed < 2 && try < diskTries; try++ {
-		began := time.Now()
-		ballast := hasJustLooked(t, disk, counter)
-		justLooked := time.Now()
-		ended, look, before := false, lastLook(counter), buyers.bought.Load()
+		began, before := time.Now(), buyers.bought.Load()
 		stop := buyers.press()
 		waitFor(t, patience, "people buy", func() bool { return buyers.bought.Load() > before+diskBuyers })
+		stop()
+		ballast := hasJustLooked(t, disk, counter)
+		justLooked, look := time.Now(), lastLook(counter)
+		stop = buyers.press()
+		ended := false
 		filler := fillDisk(t, disk)
 		filled := time.Now()
 		buyers.flood(try)

@@ -96,6 +96,12 @@ func (m *market) checkOutcome(t *testing.T, want outcome, buyers []crowd.Buyer, 
 			lastMinted = at
 		}
 	}
+	// Who was told 503 may have held a unit that came back: then somebody else was rightly told that all were taken.
+	counts := report.Counts()
+	cameBack := counts["503 unavailable"]+counts["503 overloaded"] > 0
+	if want.healthy && cameBack {
+		t.Logf("sale %s: units may have come back: whether sold_out came too early is not judged", want.sale)
+	}
 	complaints := 0
 	complain := func(a crowd.Answer, why string) {
 		if complaints++; complaints <= 20 {
@@ -113,7 +119,7 @@ func (m *market) checkOutcome(t *testing.T, want outcome, buyers []crowd.Buyer, 
 			complain(a, "the ledger has order "+order)
 		case a.Code == "sold_out" && order != "":
 			complain(a, "and yet has order "+order)
-		case a.Code == "sold_out" && want.healthy && a.At.Before(lastMinted):
+		case a.Code == "sold_out" && want.healthy && !cameBack && a.At.Before(lastMinted):
 			complain(a, "units were still taken at "+lastMinted.Format(time.StampMilli)+", the answer came at "+a.At.Format(time.StampMilli))
 		case a.Code == "too_soon" && want.healthy && a.Round == 0 && !pressedTwice(a.Buyer):
 			complain(a, "it was this buyer's only press")

@@ -71,6 +71,31 @@ func TestOneSupervisor(t *testing.T) {
 	_ = lock.Close()
 }
 
+// TestClearLeftWaitsForTheLock: a supervisor that was killed may still hold the folder when its socket is gone.
+func TestClearLeftWaitsForTheLock(t *testing.T) {
+	f := made(t)
+	lock, err := f.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cleared := make(chan error, 1)
+	go func() { cleared <- ClearLeft(t.Context(), f, t.Logf) }()
+	timer := time.NewTimer(5 * pollEvery)
+	defer timer.Stop()
+	select {
+	case err := <-cleared:
+		t.Errorf("it did not wait: %v", err)
+		cleared <- nil
+	case <-timer.C:
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-cleared; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestSecretsAreKept: random, for their owner only, and the same from then on.
 func TestSecretsAreKept(t *testing.T) {
 	f := made(t)

@@ -101,7 +101,7 @@ func (f Folder) clearLeft(say func(format string, args ...any)) error {
 
 // ClearLeft is what `down` does when the supervisor is gone: it ends what still runs, and heals every cut.
 func ClearLeft(ctx context.Context, f Folder, say func(format string, args ...any)) error {
-	lock, err := f.lock()
+	lock, err := f.lockWithin(ctx, silentAfter) // one that was killed gives it up a moment later than its socket
 	if err != nil {
 		return err
 	}
@@ -115,19 +115,28 @@ func ClearLeft(ctx context.Context, f Folder, say func(format string, args ...an
 
 // AwaitEnd waits until no supervisor holds the folder.
 func (f Folder) AwaitEnd(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, endWithin)
+	lock, err := f.lockWithin(ctx, endWithin)
+	if err != nil {
+		return fmt.Errorf("the supervisor has not ended within %s: see %s", endWithin, f.Logs())
+	}
+	return lock.Close()
+}
+
+// lockWithin waits so long for the folder's lock.
+func (f Folder) lockWithin(ctx context.Context, within time.Duration) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
 		lock, err := f.lock()
 		if err == nil {
-			return lock.Close()
+			return lock, nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("the supervisor has not ended within %s: see %s", endWithin, f.Logs())
+			return nil, err
 		}
 	}
 }

@@ -98,7 +98,7 @@ func testLateMoney(t *testing.T, s *store.Store) {
 		t.Fatalf("claimed %+v", due)
 	}
 	must(t, s.SettleRefund(ctx, due[0].ID, store.RefundParked, "refused", 0))
-	must(t, s.SettleRefund(ctx, due[0].ID, store.RefundDone, "given back", 0)) // says another consumer, which asked meanwhile
+	must(t, s.SettleRefund(ctx, due[0].ID, store.RefundDone, "given back", 0))   // says another consumer, which asked meanwhile
 	must(t, s.SettleRefund(ctx, due[0].ID, store.RefundDue, "too late", 0))      // done is final
 	must(t, s.SettleRefund(ctx, due[1].ID, store.RefundDue, "no answer\xff", 0)) // a provider's words may be any bytes
 	again, err := s.ClaimRefunds(ctx, 10, time.Hour)

@@ -183,7 +183,7 @@ func TestPasswordChangeMeetsOperator(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newShop(t)
-			book := accounts.New(s.ledger, s.counter, auth.NewPasswords(0), time.Now)
+			book := accounts.New(s.ledger, s.counter, auth.NewPasswords(0))
 			if _, err := book.Create(t.Context(), "alice", "correct horse", []string{"admin", "press"}); err != nil {
 				t.Fatal(err)
 			}
@@ -191,7 +191,7 @@ func TestPasswordChangeMeetsOperator(t *testing.T) {
 			calls := 0
 			s.meddle = func() {
 				if calls++; calls == c.at {
-					if err := c.change(accounts.New(s.ledger, s.counter, auth.NewPasswords(0), time.Now)); err != nil {
+					if err := c.change(accounts.New(s.ledger, s.counter, auth.NewPasswords(0))); err != nil {
 						t.Error(err)
 					}
 				}

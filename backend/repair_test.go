@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"headgate.example/counter/client"
 	"headgate.example/lib/sale"
 	"headgate.example/lib/service/servicetest"
 )

@@ -57,6 +57,7 @@ type accounts struct {
 	hashing   atomic.Int64 // sign-ins that hash or wait to
 }
 
+// register gives a session of the time before the account was made: an operator who disables it at once voids it.
 func (a *accounts) register(ctx context.Context, in *accountInput) (*accountOutput, error) {
 	var hash string
 	err := a.bounded(ctx, func(ctx context.Context) (err error) {
@@ -69,13 +70,14 @@ func (a *accounts) register(ctx context.Context, in *accountInput) (*accountOutp
 	if err != nil {
 		return nil, err
 	}
+	began := a.now()
 	user := store.User{Name: strings.ToLower(in.Body.Name), PasswordHash: hash}
 	if err := a.store.CreateUser(ctx, &user); errors.Is(err, store.ErrDuplicate) {
 		return nil, problem.New(problem.Conflict, "This name is taken.")
 	} else if err != nil {
 		return nil, ledgerFailed(err)
 	}
-	return a.session(&user, a.now())
+	return a.session(&user, began)
 }
 
 // login answers a wrong name or a disabled account as it answers a wrong password, after the same work. The session is of the time

@@ -59,6 +59,22 @@ func TestRegisterLoginLogout(t *testing.T) {
 	}
 }
 
+// The first session is of a time before its account: an operator who disables the account at once voids it.
+func TestFirstSessionIsOlderThanItsAccount(t *testing.T) {
+	s := newShop(t)
+	for _, name := range []string{"ann", "ben", "cid", "dan", "eve"} {
+		var made session
+		s.call(nobody, "POST", "/api/register", account(name, "correct horse")).want(201, "").into(&made)
+		user, err := s.ledger.UserByName(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if issued := s.issued(made.Token); issued > user.CreatedAt.UnixMilli() {
+			t.Errorf("%s: issued at %d, made at %d", name, issued, user.CreatedAt.UnixMilli())
+		}
+	}
+}
+
 func TestAccountInput(t *testing.T) {
 	s := newShop(t)
 	for _, c := range []struct {
@@ -130,7 +146,7 @@ func TestDisabledAccount(t *testing.T) {
 // Operators' accounts have the names that people can sign in by, and no others.
 func TestNamesOfAccounts(t *testing.T) {
 	s := newShop(t)
-	book := accounts.New(s.ledger, nil, auth.NewPasswords(0), time.Now)
+	book := accounts.New(s.ledger, nil, auth.NewPasswords(0))
 	for _, name := range []string{"a", "ab", "A.b_c-9", strings.Repeat("x", 32), strings.Repeat("x", 33), "has space", "ünï", "a\n", "a/b", ""} {
 		_, err := book.Create(t.Context(), name, "correct horse", nil)
 		code := s.call(nobody, "POST", "/api/login", account(name, "correct horse")).Code

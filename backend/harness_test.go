@@ -33,6 +33,7 @@ type shop struct {
 	dir     string
 	config  backend.Config
 	counter *countertest.Counter
+	meddle  func() // see meddled; before start
 	queue   *scripted
 	ledger  *store.Store
 	runtime *service.Runtime
@@ -85,6 +86,19 @@ func (q *scripted) Publish(ctx context.Context, topic string, messages []queue.M
 	return q.Queue.Publish(ctx, topic, messages)
 }
 
+// meddled is a counter that somebody else is quicker than, at each revocation.
+type meddled struct {
+	*countertest.Counter
+	meddle func() // nil: nobody
+}
+
+func (m *meddled) Revoke(ctx context.Context, user string, before int64) error {
+	if m.meddle != nil {
+		m.meddle()
+	}
+	return m.Counter.Revoke(ctx, user, before)
+}
+
 func testConfig(dir string) backend.Config {
 	cfg := backend.DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
@@ -127,7 +141,7 @@ func (s *shop) start() {
 	}
 	s.runtime = service.NewRuntime("backend", s.log)
 	s.queue = &scripted{Queue: openQueue(t, s.config.Queue)}
-	server, err := backend.Open(t.Context(), s.config, s.runtime, backend.WithCounter(s.counter), backend.WithQueue(s.queue))
+	server, err := backend.Open(t.Context(), s.config, s.runtime, backend.WithCounter(&meddled{s.counter, s.meddle}), backend.WithQueue(s.queue))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"headgate.example/lib/store"
@@ -73,7 +74,7 @@ type refundInput struct {
 type settleRefundInput struct {
 	Refund int64 `path:"refund" minimum:"1"`
 	Body   struct {
-		Note string `json:"note" minLength:"1" maxLength:"200" doc:"How it was given back, such as the number of the transfer."`
+		Note string `json:"note" minLength:"1" maxLength:"200" doc:"How it was given back, such as the number of the transfer; at most 200 bytes."`
 	}
 }
 
@@ -92,8 +93,14 @@ func (s *Server) retryRefund(ctx context.Context, in *refundInput) (*refundOutpu
 	return s.refundChanged(ctx, &r, changed, "retried", err)
 }
 
+// maxNoteBytes leaves a note room in the ledger's column, behind what marks it as an operator's.
+const maxNoteBytes = 200
+
 // settleRefund ends a refused refund that an operator has settled with the buyer by himself.
 func (s *Server) settleRefund(ctx context.Context, in *settleRefundInput) (*refundOutput, error) {
+	if len(in.Body.Note) > maxNoteBytes {
+		return nil, invalid("note", fmt.Sprintf("must be at most %d bytes", maxNoteBytes))
+	}
 	r, changed, err := s.store.FinishRefund(ctx, in.Refund, "by an operator: "+in.Body.Note)
 	return s.refundChanged(ctx, &r, changed, "settled by hand", err)
 }

@@ -2,6 +2,7 @@ package backend_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +56,7 @@ func TestRefusedRefunds(t *testing.T) {
 	s.call(alice, "POST", path(ids[0], "settle"), note).want(403, "forbidden")
 	s.call(root, "POST", path(999, "retry"), nil).want(404, "not_found")
 	wantField(t, s.call(root, "POST", path(ids[1], "settle"), map[string]string{"note": ""}), "note")
+	wantField(t, s.call(root, "POST", path(ids[1], "settle"), map[string]string{"note": strings.Repeat("银", 67)}), "note") // 201 bytes: not cut, but refused
 
 	expect(s.call(root, "POST", path(ids[0], "retry"), nil), refund{ID: ids[0], State: "due", Answer: "refused", Changed: true})
 	expect(s.call(root, "POST", path(ids[1], "settle"), note), refund{ID: ids[1], State: "done", Answer: "by an operator: transfer 4711", Changed: true})

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"headgate.example/counter/client"
 	"headgate.example/lib/sale"
 	"headgate.example/lib/service/servicetest"
 )
@@ -48,4 +49,27 @@ func TestRepairByHTTP(t *testing.T) {
 	})
 	s.call(root, "POST", "/api/admin/sales/1/resume", nil).want(200, "")
 	s.hold("1", "a2")
+}
+
+// An audit that could not read everything is what the document says that it is.
+func TestAuditIsAsDocumented(t *testing.T) {
+	s := newShop(t)
+	s.openSale("1", 10)
+	var doc struct {
+		Components struct {
+			Schemas map[string]struct{ Required []string }
+		}
+	}
+	s.call(nobody, "GET", "/openapi.json", nil).want(200, "").into(&doc)
+	s.counter.Fail(client.ErrUnavailable)
+	var report map[string]any
+	s.call(root, "GET", "/api/admin/sales/1/audit", nil).want(200, "").into(&report)
+	if report["verdict"] != "unreachable" {
+		t.Fatalf("with the counter away: %v", report)
+	}
+	for _, field := range doc.Components.Schemas["Report"].Required {
+		if report[field] == nil {
+			t.Errorf("%s is required, and is not there: %v", field, report)
+		}
+	}
 }

@@ -127,7 +127,21 @@ func (a *accounts) changePassword(ctx context.Context, in *passwordInput) (*acco
 		p := problem.New(problem.UnknownOutcome, "The password is changed. Sign in with it, and sign out everywhere to be sure that nobody else is.")
 		return nil, p.Because(err)
 	}
-	return a.session(&user, before)
+	return a.renewed(ctx, id, hash, before)
+}
+
+// renewed is the session after a password change. What it is given for is read anew, and not before the session's own
+// time: an operator may have changed the account meanwhile, and whoever changes it from now on voids the session.
+func (a *accounts) renewed(ctx context.Context, id int64, hash string, issued time.Time) (*accountOutput, error) {
+	time.Sleep(issued.Sub(a.now())) // at most a millisecond, mostly none
+	user, err := a.store.UserByID(ctx, id)
+	if err != nil {
+		return nil, problem.New(problem.UnknownOutcome, "The password is changed. Sign in with it.").Because(err)
+	}
+	if user.PasswordHash != hash {
+		return nil, problem.New(problem.Conflict, "The password was changed, and the account once more by somebody else a moment ago.")
+	}
+	return a.session(&user, issued)
 }
 
 // rehash checks the old password and hashes the new one.

@@ -1,11 +1,14 @@
 package backend_test
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"headgate.example/backend/accounts"
 	"headgate.example/backend/revocations"
 	"headgate.example/counter/client"
 	"headgate.example/lib/auth"
@@ -162,5 +165,51 @@ func TestPasswordChangeVoidsSignInsUnderWay(t *testing.T) {
 		if at := s.issued(token); at >= before {
 			t.Errorf("a session of the old password, issued at %d, is not void: before %d", at, before)
 		}
+	}
+}
+
+// TestPasswordChangeMeetsOperator: who changes a password while an operator takes a role from the account, or disables it,
+// gets no session that has what was taken.
+func TestPasswordChangeMeetsOperator(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		at     int // the password change's first revocation, before the password changes, or its second, after
+		change func(*accounts.Book) error
+	}{
+		{"role, early", 1, func(b *accounts.Book) error { _, err := b.Revoke(t.Context(), "alice", "admin"); return err }},
+		{"role, late", 2, func(b *accounts.Book) error { _, err := b.Revoke(t.Context(), "alice", "admin"); return err }},
+		{"disabled, early", 1, func(b *accounts.Book) error { _, err := b.Disable(t.Context(), "alice"); return err }},
+		{"disabled, late", 2, func(b *accounts.Book) error { _, err := b.Disable(t.Context(), "alice"); return err }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShop(t)
+			book := accounts.New(s.ledger, s.counter, auth.NewPasswords(0))
+			if _, err := book.Create(t.Context(), "alice", "correct horse", []string{"admin", "press"}); err != nil {
+				t.Fatal(err)
+			}
+			s.stop()
+			calls := 0
+			s.meddle = func() {
+				if calls++; calls == c.at {
+					if err := c.change(accounts.New(s.ledger, s.counter, auth.NewPasswords(0))); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			s.start()
+			a := s.call(alice, "POST", "/api/password", map[string]string{"old_password": "correct horse", "new_password": "battery staple"})
+			if calls < c.at {
+				t.Fatalf("%d revocations", calls)
+			}
+			if strings.HasPrefix(c.name, "disabled") {
+				a.want(409, "conflict")
+				return
+			}
+			var fresh session
+			a.want(200, "").into(&fresh)
+			if !slices.Equal(fresh.User.Roles, []string{"press"}) && s.issued(fresh.Token) >= s.revokedBefore("a1") {
+				t.Errorf("the new session has %v, and holds", fresh.User.Roles)
+			}
+		})
 	}
 }

@@ -54,7 +54,7 @@ func OpenAccounts(ctx context.Context, cfg backend.Config) (*Accounts, error) {
 	if err != nil {
 		return nil, errors.Join(err, ledger.Close())
 	}
-	return &Accounts{book: accounts.New(ledger, counter, auth.NewPasswords(0), time.Now), ledger: ledger, counter: counter}, nil
+	return &Accounts{book: accounts.New(ledger, counter, auth.NewPasswords(0)), ledger: ledger, counter: counter}, nil
 }
 
 // Close closes them; every change was committed.

@@ -26,8 +26,11 @@ type Refund struct {
 	UpdatedAt   int64  `json:"updated_at"`
 }
 
-// RefundParked is the state of those that the provider refuses.
-const RefundParked = "parked"
+// The states of a refund that commands speak of.
+const (
+	RefundDue    = "due"    // asked for
+	RefundParked = "parked" // the provider refuses
+)
 
 const (
 	refundsPath = "/api/admin/refunds"

@@ -38,7 +38,7 @@ func seedAccounts(ctx context.Context, database store.Config, demo []Account, lo
 		return err
 	}
 	defer ledger.Close() //nolint:errcheck // every write has been answered
-	book := accounts.New(ledger, nil, auth.NewPasswords(0), time.Now)
+	book := accounts.New(ledger, nil, auth.NewPasswords(0))
 	for _, a := range demo {
 		_, err := book.Create(ctx, a.Name, a.Password, a.Roles)
 		if err != nil && !errors.Is(err, store.ErrDuplicate) {

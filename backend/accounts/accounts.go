@@ -21,9 +21,9 @@ const maxRolesBytes = 255
 var (
 	// ErrName says that there can be no account of this name.
 	ErrName = errors.New("name: must be 2 to 32 letters, digits, dots, underscores and hyphens")
-	// ErrTokens says that the change is made, but that tokens of before may still hold, since the counter did
-	// not answer: make the same change again.
-	ErrTokens = errors.New("the change is made, but the account's tokens of before may still hold until they expire: make it again once the counter answers")
+	// ErrTokens says that the change is made, but that tokens of before may still hold, since counter or
+	// ledger did not answer: make the same change again.
+	ErrTokens = errors.New("the change is made, but the account's tokens of before may still hold until they expire: make it again once counter and ledger answer")
 )
 
 var namePattern = regexp.MustCompile(`^[a-z0-9._-]{2,32}$`)
@@ -33,6 +33,7 @@ type Ledger interface {
 	CreateUser(ctx context.Context, user *store.User) error
 	ChangeUser(ctx context.Context, name string, change func(*store.User) error) (store.User, error)
 	ListUsers(ctx context.Context, after int64, limit int) ([]store.User, error)
+	Now(ctx context.Context) (time.Time, error)
 }
 
 // Book changes accounts. It is safe for concurrent use.
@@ -40,12 +41,11 @@ type Book struct {
 	ledger    Ledger
 	counter   revocations.Revoker
 	passwords *auth.Passwords
-	now       func() time.Time
 }
 
 // New makes a Book. counter may be nil for who only creates and lists accounts.
-func New(ledger Ledger, counter revocations.Revoker, passwords *auth.Passwords, now func() time.Time) *Book {
-	return &Book{ledger: ledger, counter: counter, passwords: passwords, now: now}
+func New(ledger Ledger, counter revocations.Revoker, passwords *auth.Passwords) *Book {
+	return &Book{ledger: ledger, counter: counter, passwords: passwords}
 }
 
 // Create makes an account. Its name is kept in lower case, as people's who register. store.ErrDuplicate: the name
@@ -124,13 +124,18 @@ func (b *Book) Enable(ctx context.Context, name string) (store.User, error) {
 }
 
 // change changes an account and voids the tokens of before, also when nothing changed: so that a change whose
-// tokens could not be voided (ErrTokens) is made again. store.ErrNotFound: there is no such account.
+// tokens could not be voided (ErrTokens) is made again. Its time is the ledger's: an operator's own machine may be
+// off by whatever it likes. store.ErrNotFound: there is no such account.
 func (b *Book) change(ctx context.Context, name string, change func(*store.User) error) (store.User, error) {
 	user, err := b.ledger.ChangeUser(ctx, strings.ToLower(name), change)
 	if err != nil {
 		return user, err
 	}
-	if _, err := revocations.Void(ctx, b.counter, user.UserID(), b.now()); err != nil {
+	now, err := b.ledger.Now(ctx)
+	if err == nil {
+		_, err = revocations.Void(ctx, b.counter, user.UserID(), now)
+	}
+	if err != nil {
 		return user, fmt.Errorf("%w: %w", ErrTokens, err)
 	}
 	return user, nil

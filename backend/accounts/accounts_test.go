@@ -16,8 +16,6 @@ import (
 	"headgate.example/lib/store/storetest"
 )
 
-var now = time.UnixMilli(1_790_000_000_000)
-
 type world struct {
 	*accounts.Book
 	ledger    *store.Store
@@ -27,9 +25,9 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{counter: countertest.New(now), passwords: auth.NewPasswords(0)}
+	w := &world{counter: countertest.New(time.Now()), passwords: auth.NewPasswords(0)}
 	w.ledger = storetest.Open(t, store.Config{Driver: store.SQLite, Path: filepath.Join(t.TempDir(), "ledger.db"), MaxConnections: 2})
-	w.Book = accounts.New(w.ledger, w.counter, w.passwords, func() time.Time { return now })
+	w.Book = accounts.New(w.ledger, w.counter, w.passwords)
 	return w
 }
 
@@ -117,8 +115,12 @@ func TestChangesVoidTokens(t *testing.T) {
 			if err := w.counter.Unban(ctx, client.RuleToken, made.UserID()); err != nil {
 				t.Fatal(err)
 			}
+			began, err := w.ledger.Now(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
 			w.counter.Fail(client.ErrUnavailable)
-			_, err := c.change()
+			_, err = c.change()
 			w.counter.Fail(nil)
 			found, readErr := w.ledger.UserByName(ctx, "ann")
 			if !errors.Is(err, accounts.ErrTokens) || readErr != nil || !c.holds(found) {
@@ -130,8 +132,13 @@ func TestChangesVoidTokens(t *testing.T) {
 			if _, err := c.change(); err != nil { // the same again
 				t.Fatal(err)
 			}
-			if at := w.voided(t, made.UserID()); at <= now.UnixMilli() {
-				t.Errorf("tokens of before %d are void, want those of this very moment, too", at)
+			after, err := w.ledger.Now(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := w.voided(t, made.UserID())
+			if at <= began.UnixMilli() || at > after.UnixMilli()+1 {
+				t.Errorf("tokens of before %d are void, want those of this very moment, %d to %d by the ledger's clock, too", at, began.UnixMilli(), after.UnixMilli())
 			}
 		})
 	}

@@ -57,9 +57,9 @@ type Report struct {
 	At      time.Time    `json:"at"`
 	Took    string       `json:"took"`
 	Verdict Verdict      `json:"verdict"`
-	Error   string       `json:"error,omitempty"` // why something was unreachable
-	Queue   *Queue       `json:"queue"`           // nil: it could not be read
-	Ledger  *Backlog     `json:"backlog"`         // nil: it could not be read
+	Error   string       `json:"error,omitempty"`   // why something was unreachable
+	Queue   *Queue       `json:"queue,omitempty"`   // nil: it could not be read
+	Ledger  *Backlog     `json:"backlog,omitempty"` // nil: it could not be read
 	Sales   []SaleReport `json:"sales"`
 }
 

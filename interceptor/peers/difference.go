@@ -14,16 +14,28 @@ import (
 // in one.
 const maxPairs = 64
 
-// differences say in words in what a live peer's word differs from this node's own; none when it does not. names
-// are the nodes of this one's ring, all those of its config.
-func differences(word *peerWord, epoch uint64, configHash string, names, all []string) (list []string) {
-	if word.epoch != epoch {
-		list = append(list, ringDifference(word.epoch, names, all))
+// tell says in words in what the live peers differ from this node, all of whose config's nodes are given. It takes a
+// while where rings of many nodes differ, for which nobody waits, and is done once for each ring.
+func (r *Report) tell(heard map[string]*peerWord, v *view, all []string) {
+	own, rings := r.ConfigHash(), make(map[uint64]string)
+	for i := range r.Members {
+		m := &r.Members[i]
+		word := heard[m.Name]
+		if word != nil && word.epoch != v.epoch {
+			if rings[word.epoch] == "" {
+				rings[word.epoch] = ringDifference(word.epoch, v.names(), all)
+			}
+			m.Differs = append(m.Differs, rings[word.epoch])
+		}
+		if word != nil && word.configHash != own {
+			m.Differs = append(m.Differs, "it runs another configuration")
+		}
+		if len(m.Differs) > 0 {
+			r.Agreed = false
+		} else {
+			m.DiffersMs = 0 // it may have been seen to differ from a ring that was this node's until a moment ago
+		}
 	}
-	if word.configHash != configHash {
-		list = append(list, "it runs another configuration")
-	}
-	return list
 }
 
 // ringDifference finds out what another ring has or lacks. A peer only tells its epoch, which stands for the set of

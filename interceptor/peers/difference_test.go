@@ -110,3 +110,30 @@ func TestOdd(t *testing.T) {
 		}
 	}
 }
+
+// When most nodes have another ring than this one, as where a new list of peers begins, that ring is looked into once.
+func TestManyDifferAlike(t *testing.T) {
+	var all []string
+	for i := range maxPairs {
+		all = append(all, fmt.Sprintf("n%d", i))
+	}
+	ring, err := hashring.New(all, hashring.DefaultParams())
+	if err != nil {
+		t.Fatal(err)
+	}
+	word := &peerWord{epoch: epochOf(t, all[:maxPairs-3]...)}
+	work := func(differing int) float64 {
+		return testing.AllocsPerRun(1, func() {
+			r, heard := Report{}, make(map[string]*peerWord)
+			for _, name := range all[:differing] {
+				r.Members, heard[name] = append(r.Members, MemberReport{Name: name}), word
+			}
+			if r.tell(heard, &view{ring: ring}, all); len(r.Members[differing-1].Differs) != 1 {
+				t.Fatalf("%+v", r.Members[differing-1])
+			}
+		})
+	}
+	if one, many := work(1), work(maxPairs-1); many > 2*one {
+		t.Errorf("%.0f allocations where one differs, %.0f where %d do", one, many, maxPairs-1)
+	}
+}

@@ -64,6 +64,13 @@ func (s *Set) Report() Report {
 			r.Careful++
 		}
 	}
+	all, heard := r.look(s, v, shares, now)
+	r.tell(heard, v, all)
+	return r
+}
+
+// look adds the members as they are at this moment, and gives the names of all nodes and the words of those that live.
+func (r *Report) look(s *Set, v *view, shares map[string]float64, now time.Time) (all []string, heard map[string]*peerWord) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	own := MemberReport{Name: s.self, State: StateServing, Share: shares[s.self], Epoch: r.Epoch, ConfigHash: s.configHash()}
@@ -74,28 +81,26 @@ func (s *Set) Report() Report {
 		own.State = StateJoining
 	}
 	placed := false
-	all := []string{s.self}
-	for _, m := range s.members {
-		all = append(all, m.name)
-	}
+	all, heard = []string{s.self}, make(map[string]*peerWord)
 	for _, m := range s.members {
 		if !placed && own.Name < m.name {
 			r.Members, placed = append(r.Members, own), true
 		}
 		other := m.report(now, shares[m.name])
-		if word := m.status.Load(); word != nil && m.alive && v.ring != nil {
-			other.Differs = differences(word, v.epoch, own.ConfigHash, v.names(), all)
+		if m.alive && v.ring != nil {
+			heard[m.name] = m.status.Load()
 		}
-		if len(other.Differs) > 0 && !m.differs.IsZero() {
+		if !m.differs.IsZero() {
 			other.DiffersMs = now.Sub(m.differs).Milliseconds()
 		}
-		r.Agreed = r.Agreed && (!m.alive || v.ring != nil && other.Epoch != "" && len(other.Differs) == 0)
+		r.Agreed = r.Agreed && (!m.alive || v.ring != nil && other.Epoch != "")
+		all = append(all, m.name)
 		r.Members = append(r.Members, other)
 	}
 	if !placed {
 		r.Members = append(r.Members, own)
 	}
-	return r
+	return all, heard
 }
 
 // ConfigHash is this node's own.

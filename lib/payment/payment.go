@@ -15,7 +15,7 @@ import (
 var (
 	// ErrForged is a callback whose signature does not match: nothing in it may be believed.
 	ErrForged = errors.New("the callback is not signed by the provider")
-	// ErrRefused is a provider's final no.
+	// ErrRefused is a provider's no, which asking again by itself does not change.
 	ErrRefused = errors.New("the provider refuses")
 	// ErrUnknownReference is a payment that the provider never heard of: it was not begun, or its Begin
 	// is still on its way.
@@ -92,6 +92,7 @@ type Provider interface {
 	// Query asks how a payment stands. ErrUnknownReference: the provider never heard of it. If it had
 	// expired by then, by the provider's clock, it never will.
 	Query(ctx context.Context, reference string) (Notice, error)
-	// Refund gives a payment's money back. ErrRefused: never.
+	// Refund gives a payment's money back. ErrRefused: not as things stand. An operator who has mended the cause has it
+	// asked for again, under the same id: a driver must not answer with the refusal of before.
 	Refund(ctx context.Context, r Refund) error
 }

@@ -64,14 +64,19 @@ func (r *Refund) claimed(now time.Time) int64 {
 }
 
 // SettleRefund notes the provider's answer: the row's state is RefundDone, RefundParked, or RefundDue
-// once more after a pause. A row that is done stays so.
+// once more after a pause. A row that is done stays so, and one that is parked can only become done: the answer may
+// be that of a consumer whose lease had ended, and an operator may be giving the money back by another way.
 func (s *Store) SettleRefund(ctx context.Context, id int64, state, answer string, after time.Duration) error {
 	err := s.transact(ctx, func(tx *gorm.DB) error {
 		now, err := s.now(tx)
 		if err != nil {
 			return err
 		}
-		return tx.Model(&Refund{}).Where("id = ? AND state <> ?", id, RefundDone).UpdateColumns(map[string]any{
+		from := []string{RefundDue}
+		if state == RefundDone {
+			from = append(from, RefundParked)
+		}
+		return tx.Model(&Refund{}).Where("id = ? AND state IN ?", id, from).UpdateColumns(map[string]any{
 			"state": state, "answer": clip(answer, maxReason), "due_at": now.Add(after), "updated_at": now,
 		}).Error
 	})

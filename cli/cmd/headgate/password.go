@@ -2,11 +2,14 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"golang.org/x/term"
 )
@@ -24,7 +27,7 @@ func (p *program) readPassword(prompt string) (string, error) {
 		return password, nil
 	}
 	if file, ok := p.stdin.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		return p.askPassword(int(file.Fd()), prompt)
+		return p.askPassword(file, prompt)
 	}
 	if p.stdin == nil {
 		return "", usage("password: set %s, or give it on standard input", passwordVariable)
@@ -39,19 +42,46 @@ func (p *program) readPassword(prompt string) (string, error) {
 	return line, nil
 }
 
-func (p *program) askPassword(terminal int, prompt string) (string, error) {
+// askPassword asks for a password twice. Whoever gives up with Ctrl-C finds his terminal as it was.
+func (p *program) askPassword(terminal *os.File, prompt string) (string, error) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	before, err := term.GetState(int(terminal.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	defer term.Restore(int(terminal.Fd()), before) //nolint:errcheck // it is as it was, or gone
 	var typed [2]string
 	for i, words := range []string{prompt, "Once more"} {
 		fmt.Fprintf(p.stderr, "%s: ", words)
-		password, err := term.ReadPassword(terminal)
+		typed[i], err = readHidden(ctx, terminal)
 		fmt.Fprintln(p.stderr)
 		if err != nil {
 			return "", fmt.Errorf("reading the password: %w", err)
 		}
-		typed[i] = string(password)
 	}
 	if typed[0] != typed[1] {
 		return "", errors.New("the two passwords differ: nothing was changed")
 	}
 	return typed[0], nil
+}
+
+// readHidden reads a line that is not shown. What waits for a line when the context ends cannot be called back: it
+// ends with the program.
+func readHidden(ctx context.Context, terminal *os.File) (string, error) {
+	type answer struct {
+		line []byte
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		line, err := term.ReadPassword(int(terminal.Fd()))
+		answers <- answer{line, err}
+	}()
+	select {
+	case a := <-answers:
+		return string(a.line), a.err
+	case <-ctx.Done():
+		return "", errors.New("interrupted: nothing was changed")
+	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -35,7 +36,7 @@ func (p *program) listRefundsCommand() *cobra.Command {
 			switch {
 			case all && cmd.Flags().Changed("state"):
 				return usage("--all: does not go with --state")
-			case !slices.Contains([]string{"due", "done", cli.RefundParked}, state):
+			case !slices.Contains([]string{cli.RefundDue, "done", cli.RefundParked}, state):
 				return usage("--state: must be due, done or parked, is %q", state)
 			case all:
 				state = ""
@@ -88,6 +89,9 @@ func (p *program) retryRefundsCommand() *cobra.Command {
 				for _, r := range parked {
 					ids = append(ids, r.ID)
 				}
+				if len(ids) == 0 {
+					fmt.Fprintln(p.stdout, "no refund is parked")
+				}
 			}
 			return p.changeRefunds(cmd.Context(), ids, "the consumer asks for it again", api.RetryRefund)
 		},
@@ -99,8 +103,10 @@ func (p *program) retryRefundsCommand() *cobra.Command {
 func (p *program) settleRefundCommand() *cobra.Command {
 	var note string
 	cmd := &cobra.Command{
-		Use:     "settle REFUND... --note TEXT",
-		Short:   "Note that the money of refused refunds was given back by another way",
+		Use:   "settle REFUND... --note TEXT",
+		Short: "Note that the money of refused refunds was given back by another way",
+		Long: "Note that the money of refused refunds was given back by another way: they are done, and cannot be retried.\n" +
+			"One that the provider is asked for meanwhile is left as it is, and the command fails.",
 		Example: "  headgate refunds settle 12 --note \"transfer 4711 of Friday\"",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -113,7 +119,11 @@ func (p *program) settleRefundCommand() *cobra.Command {
 				return err
 			}
 			return p.changeRefunds(cmd.Context(), ids, "settled by hand", func(ctx context.Context, id int64) (cli.Refund, bool, error) {
-				return api.SettleRefund(ctx, id, note)
+				r, changed, err := api.SettleRefund(ctx, id, note)
+				if err == nil && !changed && r.State == cli.RefundDue {
+					err = errors.New("nothing was noted: it is not parked but due, so that the provider is asked for it (somebody may have retried it), and the buyer may get the money twice")
+				}
+				return r, changed, err
 			})
 		},
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,8 @@ func TestRefundCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	on("list").want(t, 0, "REFUND")
-	strangeMoney(t, cfg)
+	on("retry", "--all").want(t, 0, "no refund is parked")
+	strangeMoney(t, cfg, 1, "sandbox")
 	listed := func(args ...string) (refunds []cli.Refund) {
 		r := on(append([]string{"list", "--json"}, args...)...)
 		if err := json.Unmarshal([]byte(r.out), &refunds); r.code != 0 || err != nil {
@@ -49,6 +51,9 @@ func TestRefundCommands(t *testing.T) {
 	if all := listed("--all"); len(all) != 1 || !strings.Contains(all[0].Answer, "transfer 4711") {
 		t.Errorf("in every state: %+v", all)
 	}
+	strangeMoney(t, cfg, 2, "bank") // nobody answers for it: it stays due
+	on("settle", "2", "--note", "transfer 4712").want(t, 1, "not parked but due", "twice")
+	on("retry", "2").want(t, 0, "left as it is: due")
 	on("retry").want(t, 2, "--all")
 	on("retry", "one").want(t, 2, "no refund's number")
 	on("retry", "7").want(t, 1, "not_found")
@@ -56,7 +61,7 @@ func TestRefundCommands(t *testing.T) {
 }
 
 // strangeMoney writes an order into the ledger, cancels it while it is being paid, and notes that money came.
-func strangeMoney(t *testing.T, cfg cli.Config) {
+func strangeMoney(t *testing.T, cfg cli.Config, number int, provider string) {
 	t.Helper()
 	ctx := t.Context()
 	ledger, err := store.Open(ctx, cfg.Backend.Database, servicetest.Log(t))
@@ -70,10 +75,10 @@ func strangeMoney(t *testing.T, cfg cli.Config) {
 			t.Fatal(err)
 		}
 	}
-	order := store.Accepted{Binding: sale.Binding{Order: sale.MakeOrderID(1000, 1, 0), Sale: "1", User: "u1", Quantity: 1, Slot: 1}, AcceptedAt: time.Now()}
+	order := store.Accepted{Binding: sale.Binding{Order: sale.MakeOrderID(1000, number, 0), Sale: "1", User: fmt.Sprint("u", number), Quantity: 1, Slot: 1}, AcceptedAt: time.Now()}
 	_, err = ledger.WriteOrders(ctx, []store.Accepted{order})
 	must(err)
-	_, p, err := ledger.BeginPayment(ctx, order.Order, order.User, store.PaymentTerms{Provider: "sandbox", AskAfter: time.Hour})
+	_, p, err := ledger.BeginPayment(ctx, order.Order, order.User, store.PaymentTerms{Provider: provider, AskAfter: time.Hour})
 	must(err)
 	_, err = ledger.CancelOrder(ctx, order.Order, order.User)
 	must(err)

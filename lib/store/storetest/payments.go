@@ -97,7 +97,8 @@ func testLateMoney(t *testing.T, s *store.Store) {
 	if len(due) != 2 || due[0].Attempts != 1 || due[0].Reason == "" {
 		t.Fatalf("claimed %+v", due)
 	}
-	must(t, s.SettleRefund(ctx, due[0].ID, store.RefundDone, "given back", 0))
+	must(t, s.SettleRefund(ctx, due[0].ID, store.RefundParked, "refused", 0))
+	must(t, s.SettleRefund(ctx, due[0].ID, store.RefundDone, "given back", 0))   // says another consumer, which asked meanwhile
 	must(t, s.SettleRefund(ctx, due[0].ID, store.RefundDue, "too late", 0))      // done is final
 	must(t, s.SettleRefund(ctx, due[1].ID, store.RefundDue, "no answer\xff", 0)) // a provider's words may be any bytes
 	again, err := s.ClaimRefunds(ctx, 10, time.Hour)
@@ -225,6 +226,7 @@ func parkedRefund(t *testing.T, s *store.Store, done, id int64) {
 	_, _, err := s.RetryRefund(ctx, 1<<40)
 	wantError(t, err, store.ErrNotFound)
 	must(t, s.SettleRefund(ctx, id, store.RefundParked, "refused", 0))
+	must(t, s.SettleRefund(ctx, id, store.RefundDue, "no answer", 0)) // of a consumer whose lease had ended
 	if claimed, err := s.ClaimRefunds(ctx, 10, time.Hour); err != nil || len(claimed) != 0 {
 		t.Fatalf("parked, and yet claimed: %+v, %v", claimed, err)
 	}
@@ -236,5 +238,9 @@ func parkedRefund(t *testing.T, s *store.Store, done, id int64) {
 	}
 	if r, changed, err := s.FinishRefund(ctx, id, "too early"); err != nil || changed || r.State != store.RefundDue {
 		t.Fatalf("a refund that is asked for was finished by hand: %+v, %v, %v", r, changed, err)
+	}
+	must(t, s.SettleRefund(ctx, done, store.RefundParked, "refused", 0))
+	if parked, err := s.ListRefunds(ctx, store.RefundParked, 0, 10); err != nil || len(parked) != 0 {
+		t.Fatalf("parked after it was done: %+v, %v", parked, err)
 	}
 }

@@ -1,8 +1,11 @@
 package client_test
 
 import (
+	"context"
 	"errors"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,4 +71,25 @@ func TestOutcomesWhileThereIsNoLeader(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A caller's time may end at any moment of an attempt: while nobody could be connected to, nothing was sent.
+func TestNothingIsInDoubtWithoutAConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *fakes) {
+		for timeout := 100 * time.Millisecond; timeout < 300*time.Millisecond; timeout += time.Millisecond {
+			cfg := clientConfig("away:7380")
+			cfg.Timeout = timeout
+			c, err := client.Open(cfg, client.WithDial(func(context.Context, string) (net.Conn, error) {
+				time.Sleep(13 * time.Millisecond)
+				return nil, syscall.ECONNREFUSED
+			}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Abort(t.Context(), 4194304, "test"); !errors.Is(err, client.ErrUnavailable) {
+				t.Errorf("within %s: %v", timeout, err)
+			}
+			c.Close()
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -24,6 +25,9 @@ type node struct {
 	cfg      *Config
 	base     context.Context // ends with the Client
 	dialTCP  dialFunc
+
+	made  atomic.Int64 // connections, ever
+	lives atomic.Int64 // of them, not closed yet
 
 	mu     sync.Mutex
 	closed bool
@@ -118,7 +122,30 @@ func (n *node) dial(_ context.Context, address string, dialer *net.Dialer, _ *tl
 	if err != nil {
 		return nil, &dialError{err}
 	}
-	return conn, nil
+	n.lives.Add(1)
+	n.made.Add(1)
+	return &connection{Conn: conn, closed: sync.OnceFunc(func() { n.lives.Add(-1) })}, nil
+}
+
+// connection counts itself out when it is closed.
+type connection struct {
+	net.Conn
+	closed func()
+}
+
+func (c *connection) Close() error {
+	defer c.closed()
+	return c.Conn.Close()
+}
+
+// connected watches a node from now on. What it gives reports whether there was a connection at any time since:
+// without one nothing can have been sent.
+func (n *node) connected() func() bool {
+	before := n.made.Load()
+	if n.lives.Load() > 0 {
+		return func() bool { return true }
+	}
+	return func() bool { return n.made.Load() != before }
 }
 
 func (n *node) close() {

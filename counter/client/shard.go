@@ -194,8 +194,12 @@ func (s *shard) attempt(ctx context.Context, n *node, command []string) (rueidis
 		ctx, cancel = context.WithTimeout(ctx, s.cfg.Timeout/attemptShare)
 		defer cancel()
 	}
+	connected := n.connected()
 	message, err := conn.Do(ctx, conn.B().Arbitrary(command...).Build()).ToMessage()
 	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		if !connected() {
+			return message, &dialError{err}
+		}
 		err = &noReplyError{err}
 	}
 	return message, err

@@ -26,8 +26,10 @@ func (p *program) readPassword(prompt string) (string, error) {
 	if password := p.getenv(passwordVariable); password != "" {
 		return password, nil
 	}
-	if file, ok := p.stdin.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		return p.askPassword(file, prompt)
+	if file, ok := p.stdin.(*os.File); ok {
+		if terminal := int(file.Fd()); term.IsTerminal(terminal) {
+			return p.askPassword(terminal, prompt)
+		}
 	}
 	if p.stdin == nil {
 		return "", usage("password: set %s, or give it on standard input", passwordVariable)
@@ -43,14 +45,14 @@ func (p *program) readPassword(prompt string) (string, error) {
 }
 
 // askPassword asks for a password twice. Whoever gives up with Ctrl-C finds his terminal as it was.
-func (p *program) askPassword(terminal *os.File, prompt string) (string, error) {
+func (p *program) askPassword(terminal int, prompt string) (string, error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	before, err := term.GetState(int(terminal.Fd()))
+	before, err := term.GetState(terminal)
 	if err != nil {
 		return "", fmt.Errorf("reading the password: %w", err)
 	}
-	defer term.Restore(int(terminal.Fd()), before) //nolint:errcheck // it is as it was, or gone
+	defer term.Restore(terminal, before) //nolint:errcheck // it is as it was, or gone
 	var typed [2]string
 	for i, words := range []string{prompt, "Once more"} {
 		fmt.Fprintf(p.stderr, "%s: ", words)
@@ -68,14 +70,14 @@ func (p *program) askPassword(terminal *os.File, prompt string) (string, error) 
 
 // readHidden reads a line that is not shown. What waits for a line when the context ends cannot be called back: it
 // ends with the program.
-func readHidden(ctx context.Context, terminal *os.File) (string, error) {
+func readHidden(ctx context.Context, terminal int) (string, error) {
 	type answer struct {
 		line []byte
 		err  error
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		line, err := term.ReadPassword(int(terminal.Fd()))
+		line, err := term.ReadPassword(terminal)
 		answers <- answer{line, err}
 	}()
 	select {

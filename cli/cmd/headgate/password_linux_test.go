@@ -44,8 +44,9 @@ func terminal(t *testing.T) (typist, program *os.File) {
 func TestPasswordOfATerminal(t *testing.T) {
 	others := goleak.IgnoreCurrent()
 	typist, side := terminal(t)
+	fd := int(side.Fd())
 	state := func() *term.State {
-		s, err := term.GetState(int(side.Fd()))
+		s, err := term.GetState(fd)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -80,7 +80,7 @@ func TestNothingIsInDoubtWithoutAConnection(t *testing.T) {
 			cfg := clientConfig("away:7380")
 			cfg.Timeout = timeout
 			c, err := client.Open(cfg, client.WithDial(func(context.Context, string) (net.Conn, error) {
-				time.Sleep(13 * time.Millisecond)
+				time.Sleep(13 * time.Millisecond) // of the bubble's clock
 				return nil, syscall.ECONNREFUSED
 			}))
 			if err != nil {

@@ -167,12 +167,15 @@ func (p *program) settleLetters(ctx context.Context, api *cli.API, action string
 	return nil
 }
 
-func letterIDs(args []string) ([]int64, error) {
+func letterIDs(args []string) ([]int64, error) { return numbers(args, "letter", "dead-letters list") }
+
+// numbers reads the numbers by which a list of things, which a command prints, names them.
+func numbers(args []string, thing, list string) ([]int64, error) {
 	ids := make([]int64, 0, len(args))
 	for _, arg := range args {
 		id, err := strconv.ParseInt(arg, 10, 64)
 		if err != nil || id < 1 {
-			return nil, usage("%q is no letter's number; `headgate dead-letters list` has them", arg)
+			return nil, usage("%q is no %s's number; `headgate %s` has them", arg, thing, list)
 		}
 		ids = append(ids, id)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -148,14 +147,4 @@ func (p *program) changeRefunds(ctx context.Context, ids []int64, done string, c
 	return nil
 }
 
-func refundIDs(args []string) ([]int64, error) {
-	ids := make([]int64, 0, len(args))
-	for _, arg := range args {
-		id, err := strconv.ParseInt(arg, 10, 64)
-		if err != nil || id < 1 {
-			return nil, usage("%q is no refund's number; `headgate refunds list` has them", arg)
-		}
-		ids = append(ids, id)
-	}
-	return ids, nil
-}
+func refundIDs(args []string) ([]int64, error) { return numbers(args, "refund", "refunds list") }

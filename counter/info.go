@@ -104,6 +104,7 @@ func raftInfo(st *replica.Status) infoSection {
 		"raft_last_index", decimal(st.LastIndex), "raft_applied_index", decimal(st.Applied), "raft_voters", strconv.Itoa(st.Voters),
 		"raft_queued_commands", strconv.Itoa(st.Queued), "raft_groups_in_flight", strconv.Itoa(st.InFlight),
 		"raft_log_bytes_since_snapshot", strconv.FormatInt(st.LogBytes, 10), "raft_leader", st.Leader,
+		"raft_entry_version", strconv.Itoa(st.Format),
 	}}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"headgate.example/counter"
+	"headgate.example/counter/machine"
 	"headgate.example/lib/service"
 	"headgate.example/lib/service/servicetest"
 )
@@ -46,7 +47,8 @@ func TestInfoSections(t *testing.T) {
 	for _, want := range []struct{ section, field, value string }{
 		{"Server", "redis_mode", "standalone"}, {"Clients", "connected_clients", "1"}, {"Clients", "maxclients", "4096"},
 		{"Persistence", "loading", "0"}, {"Persistence", "disk_low", "0"}, {"Replication", "role", "master"},
-		{"Stats", "total_connections_received", "1"}, {"Raft", "raft_state", "leader"}, {"Headgate", "shard_name", "s1"},
+		{"Stats", "total_connections_received", "1"}, {"Raft", "raft_state", "leader"}, {"Raft", "raft_entry_version", strconv.Itoa(machine.EntryVersion)},
+		{"Headgate", "shard_name", "s1"},
 		{"Headgate", "sales", "1"}, {"Headgate", "units_available", "3"}, {"Headgate", "units_held", "2"}, {"Headgate", "orders_held", "1"},
 		{"Headgate", "sales_from_backup", "0"},
 	} {

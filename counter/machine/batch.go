@@ -10,15 +10,30 @@ import (
 type Encoded struct {
 	bytes   []byte
 	count   int
-	version int // the lowest format that has all of them
+	version int // the lowest format that has all of them, as they are written
+	// sale is where in bytes the sale of the last reservation is named; empty before the first one.
+	sale struct{ from, to int }
 }
 
-// Add encodes one command, which must have passed Validate. Nothing of it is kept.
-func (e *Encoded) Add(c *Command) {
-	version := c.version()
-	e.bytes = c.append(e.bytes, version)
-	e.version = max(e.version, version)
+// Add encodes one command, which must have passed Validate, in the shortest form that format version newest has.
+// Nothing of it is kept.
+func (e *Encoded) Add(c *Command, newest int) {
 	e.count++
+	if c.Kind != Reserve {
+		version := c.version()
+		e.bytes = c.append(e.bytes, version)
+		e.version = max(e.version, version)
+		return
+	}
+	if newest >= 3 && e.sale.to > 0 && c.Sale == string(e.bytes[e.sale.from:e.sale.to]) {
+		e.bytes = c.appendAgain(e.bytes)
+		e.version = max(e.version, 3)
+		return
+	}
+	e.bytes = appendString(append(e.bytes, byte(Reserve)), c.Sale)
+	e.sale.from, e.sale.to = len(e.bytes)-len(c.Sale), len(e.bytes)
+	e.bytes = c.appendBuyer(e.bytes)
+	e.version = max(e.version, EntryVersionMin)
 }
 
 // Commands decodes what was added, for the few whose outcome has to be followed up. Nothing of the result
@@ -43,13 +58,14 @@ func (e *Encoded) Size() int { return len(e.bytes) }
 
 // Reset empties it, and keeps memory of up to keep bytes for the next use.
 func (e *Encoded) Reset(keep int) {
-	if e.bytes, e.count, e.version = e.bytes[:0], 0, 0; cap(e.bytes) > keep {
+	*e = Encoded{bytes: e.bytes[:0]}
+	if cap(e.bytes) > keep {
 		e.bytes = nil
 	}
 }
 
-// AppendEntry appends the log entry of all the commands of parts, in their order. It is what
-// Entry.Append gives for them, in the lowest version that suffices, and panics as that does.
+// AppendEntry appends the log entry of all the commands of parts, in their order. It means what Entry.Append
+// gives for them, in the lowest version that has them as they are written, and panics as that does.
 func AppendEntry(dst []byte, wall, served int64, parts ...*Encoded) []byte {
 	version, count, size := EntryVersionMin, 0, maxEntryFrame
 	for _, p := range parts {

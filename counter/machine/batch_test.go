@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"headgate.example/lib/sale"
 )
 
@@ -22,7 +24,7 @@ func TestEncodedIsTheSameEntry(t *testing.T) {
 	}
 	var parts [2]Encoded
 	for i := range commands {
-		parts[min(i, 3)/3].Add(&commands[i])
+		parts[min(i, 3)/3].Add(&commands[i], 2)
 	}
 	whole := Entry{Version: EntryVersionMin, Wall: 5, Served: 6, Commands: commands}
 	want := whole.Append([]byte("before"))
@@ -50,8 +52,8 @@ func TestAppendEntry(t *testing.T) {
 		first := all[(i+1)%len(all)]
 		e := Entry{Wall: start, Served: 7, Commands: []Command{first, all[i]}}
 		var a, b Encoded
-		a.Add(&first)
-		b.Add(&all[i])
+		a.Add(&first, 2)
+		b.Add(&all[i], 2)
 		got, want := AppendEntry([]byte("x"), e.Wall, e.Served, &a, &b), e.Append([]byte("x"))
 		if !bytes.Equal(got, want) {
 			t.Errorf("%s and %s: %x, want %x", first.Kind, all[i].Kind, got, want)
@@ -65,6 +67,95 @@ func TestAppendEntry(t *testing.T) {
 		if b.Reset(1 << 20); b.Len() != 0 || b.Size() != 0 || AppendEntry(nil, 1, 1, &b)[0] != EntryVersionMin {
 			t.Errorf("%s is left after Reset", all[i].Kind)
 		}
+	}
+}
+
+// In version 3 a reservation leaves out the sale that the one before it names, within what one caller gathered. It is
+// read as the same commands, whatever the other parts of the entry are.
+func TestReservationsWithoutTheirSale(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var commands []Command
+		var parts []*Encoded
+		short, long := EntryVersionMin, 0
+		for range rapid.IntRange(0, 4).Draw(t, "parts") {
+			part, newest, before := new(Encoded), rapid.IntRange(2, 3).Draw(t, "newest"), ""
+			for range rapid.IntRange(0, 6).Draw(t, "commands") {
+				c := Command{
+					Kind: Reserve, Sale: rapid.SampledFrom([]string{"a", "b", "a-longer-name"}).Draw(t, "sale"),
+					User: rapid.StringMatching("[!-~]{1,64}").Draw(t, "user"), Quantity: 2, Key: rapid.SampledFrom([]string{"", "k"}).Draw(t, "key"),
+				}
+				if rapid.IntRange(0, 3).Draw(t, "kind") == 0 {
+					c = Command{Kind: Confirm, Order: soldID(1, 1)}
+				}
+				was := part.Size()
+				part.Add(&c, newest)
+				alone := new(Encoded)
+				alone.Add(&c, newest)
+				saved := 0
+				if c.Kind == Reserve {
+					if newest == 3 && c.Sale == before {
+						saved, short = 1+len(c.Sale), 3
+					}
+					before = c.Sale
+				}
+				if part.Size()-was != alone.Size()-saved {
+					t.Fatalf("%+v takes %d bytes, alone %d", c, part.Size()-was, alone.Size())
+				}
+				commands = append(commands, c)
+			}
+			if read := part.Commands(); len(read) != part.Len() || !reflect.DeepEqual(read, commands[long:]) && len(read) > 0 {
+				t.Fatalf("a part reads %+v, want %+v", read, commands[long:])
+			}
+			long = len(commands)
+			parts = append(parts, part)
+		}
+		b := AppendEntry(nil, start, 1, parts...)
+		e, err := DecodeEntry(b)
+		if err != nil || e.Version != short || len(e.Commands) != len(commands) || len(commands) > 0 && !reflect.DeepEqual(e.Commands, commands) {
+			t.Fatalf("version %d (%v) reads %+v, want version %d: %+v", e.Version, err, e.Commands, short, commands)
+		}
+		plain := Entry{Wall: start, Served: 1, Commands: commands}
+		one, other := New(testOptions), New(testOptions)
+		want := one.Apply(&plain, nil)
+		var got []Result
+		if err := other.ApplyEncoded(b, func(r []Result) { got = append(got, r...) }); err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("applied: %+v (%v), want %+v", got, err, want)
+		}
+		plain.Version = 3
+		if again, err := DecodeEntry(plain.Append(nil)); err != nil || len(commands) > 0 && !reflect.DeepEqual(again.Commands, commands) {
+			t.Fatalf("Append in version 3 reads %+v (%v), want %+v", again.Commands, err, commands)
+		}
+	})
+}
+
+// What is left out must have been there, in the same entry and in a version that knows of it.
+func TestReservationWithoutAnySale(t *testing.T) {
+	c := Command{Kind: Reserve, User: "u1", Quantity: 1, Sale: "a"}
+	again := c.appendAgain(nil)
+	for what, test := range map[string]struct {
+		version int
+		before  []Command
+		want    string
+	}{
+		"in an older version": {2, []Command{c}, "kind 17 is not known to format version 2"},
+		"nothing before it":   {3, nil, "command 0: offset"},
+		"only other commands": {3, []Command{{Kind: Revoke, User: "u1", Before: 1}}, "command 1: offset"},
+	} {
+		e := Entry{Version: test.version, Wall: 1, Commands: append(test.before, c)}
+		b := e.Append(nil)
+		b = append(b[:len(b)-4-len(c.append(nil, 1))], again...)
+		b = reseal(append(b, 0, 0, 0, 0))
+		if _, err := DecodeEntry(b); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if err := New(testOptions).ApplyEncoded(b, nil); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s, applied: %v", what, err)
+		}
+	}
+	var e Encoded
+	e.Add(&Command{Kind: Reserve, User: "u1"}, 3) // not valid, but it must not spoil an entry
+	if got := e.Commands(); len(got) != 1 || got[0].Sale != "" {
+		t.Errorf("without a sale: %+v", got)
 	}
 }
 

@@ -31,6 +31,10 @@ const (
 	Accept Kind = 16 // at the taker: Sale, Value (giver), Total (what it gave to this shard)
 )
 
+// reserveAgain is how an entry writes a Reserve at the sale of the one before it: without the sale, which in a rush is
+// most of its bytes. No Command has this kind.
+const reserveAgain Kind = 17
+
 var kindNames = [...]string{
 	Reserve: "RESERVE", Confirm: "CONFIRM", Abort: "ABORT", Release: "RELEASE", OpenSale: "SALE.OPEN",
 	PauseSale: "SALE.PAUSE", ResumeSale: "SALE.RESUME", CloseSale: "SALE.CLOSE", ForgetSale: "SALE.FORGET",
@@ -112,6 +116,11 @@ func (c *Command) checkReserve() error {
 	if err := sale.CheckName("sale", c.Sale); err != nil {
 		return err
 	}
+	return c.checkBuyer()
+}
+
+// checkBuyer checks a reservation but for its sale.
+func (c *Command) checkBuyer() error {
 	if err := sale.CheckUser(c.User); err != nil {
 		return err
 	}

@@ -52,6 +52,9 @@ type decoder struct {
 	base    int64 // where b begins in its file
 	version int   // of the format
 	err     error
+	// sale is that of the last reservation, if there was one
+	sale     string
+	reserved bool
 	// share lets text lie in b
 	share bool
 }

@@ -2,19 +2,24 @@ package machine
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"headgate.example/lib/sale"
 )
 
-// Versions of the entry format. Version 2 adds Ask and Accept, sales with several shards, and the
-// transfers of a restore. Each entry is written in the lowest version that suffices, and versions
-// EntryVersionMin to EntryVersion are read. So voters can be upgraded one by one, as long as no sale with
-// several shards is opened before all have been. A later version stops a voter with an error that says so.
+// Versions of the entry format. Version 2 adds Ask and Accept, sales with several shards, and the transfers of a
+// restore; it is written only for those. So voters can be upgraded one by one, as long as no sale with
+// several shards is opened before all have been. Version 3 has reservations that leave their sale out; it is written only where all
+// voters are known to read it (Encoded.Add). Versions EntryVersionMin to EntryVersion are read; a later one stops a
+// voter with an error that says so.
 const (
-	EntryVersion    = 2
+	EntryVersion    = 3
 	EntryVersionMin = 1
 )
+
+// ErrVersion is in the error for an entry of a version that this program does not read. Nothing is damaged.
+var ErrVersion = errors.New("use the program that wrote it or a later one")
 
 // Entry is one log entry: the leader's clocks and the commands of one batch. Without commands it only
 // brings time forward.
@@ -56,8 +61,16 @@ func (e *Entry) Append(dst []byte) []byte {
 	start := len(dst)
 	version := e.version()
 	dst = appendEntryHead(dst, version, e.Wall, e.Served, len(e.Commands))
+	var before *Command // the last reservation
 	for i := range e.Commands {
-		dst = e.Commands[i].append(dst, version)
+		c := &e.Commands[i]
+		if c.Kind == Reserve && before != nil && c.Sale == before.Sale && version >= 3 {
+			dst = c.appendAgain(dst)
+			continue
+		}
+		if dst = c.append(dst, version); c.Kind == Reserve {
+			before = c
+		}
 	}
 	return appendEntrySum(dst, start)
 }
@@ -80,6 +93,9 @@ func DecodeEntry(b []byte) (Entry, error) {
 	return e, nil
 }
 
+// VersionOf is the format of an encoded entry that can be read.
+func VersionOf(b []byte) int { return int(b[0]) }
+
 func entryError(b []byte, err error) error {
 	return fmt.Errorf("log entry of %d bytes: %w", len(b), err)
 }
@@ -92,9 +108,7 @@ func decodeHead(d *decoder) (Entry, int, error) {
 		return Entry{}, 0, d.err
 	}
 	if len(b) > 0 && (b[0] < EntryVersionMin || b[0] > EntryVersion) {
-		d.fail("format version %d: this program reads %d to %d, use the program that wrote it or a later one",
-			b[0], EntryVersionMin, EntryVersion)
-		return Entry{}, 0, d.err
+		return Entry{}, 0, fmt.Errorf("offset 0: format version %d: this program reads %d to %d, %w", b[0], EntryVersionMin, EntryVersion, ErrVersion)
 	}
 	if len(b) < 8 {
 		d.fail("is cut off")
@@ -133,8 +147,7 @@ func (c *Command) append(dst []byte, version int) []byte {
 	dst = append(dst, byte(c.Kind))
 	switch c.Kind {
 	case Reserve:
-		dst = appendString(appendString(dst, c.Sale), c.User)
-		return appendString(appendInts(dst, c.Quantity), c.Key)
+		return c.appendBuyer(appendString(dst, c.Sale))
 	case Confirm:
 		return appendInts(dst, int64(c.Order))
 	case Abort, Release:
@@ -167,17 +180,32 @@ func (c *Command) append(dst []byte, version int) []byte {
 	panic(fmt.Sprintf("machine: encoding a command of kind %d, unknown to format version %d", c.Kind, version))
 }
 
+// appendAgain is append for a reservation at the sale of the one before it.
+func (c *Command) appendAgain(dst []byte) []byte {
+	return c.appendBuyer(append(dst, byte(reserveAgain)))
+}
+
+func (c *Command) appendBuyer(dst []byte) []byte {
+	return appendString(appendInts(appendString(dst, c.User), c.Quantity), c.Key)
+}
+
 func (d *decoder) command(c *Command) {
 	c.Kind = Kind(d.byte("kind"))
-	if c.Kind >= Ask && d.version < 2 {
-		d.off--
-		d.fail("kind %d is not known to format version %d", c.Kind, d.version)
+	if c.Kind >= Ask && d.version < 2 || c.Kind == reserveAgain && d.version < 3 {
+		d.unknown(c.Kind)
 		return
 	}
 	switch c.Kind {
 	case Reserve:
-		c.Sale, c.User = d.text("sale", sale.MaxSaleIDBytes), d.text("user", sale.MaxUserBytes)
-		c.Quantity, c.Key = d.int("quantity"), d.text("key", sale.MaxKeyBytes)
+		d.sale, d.reserved = d.text("sale", sale.MaxSaleIDBytes), true
+		d.reservation(c)
+	case reserveAgain:
+		if !d.reserved {
+			d.off--
+			d.fail("a reservation without a sale has none before it")
+			return
+		}
+		d.reservation(c)
 	case Confirm:
 		c.Order = sale.OrderID(d.int("order"))
 	case Abort, Release:
@@ -205,9 +233,20 @@ func (d *decoder) command(c *Command) {
 			c.Quantity, c.ForDebt = d.int("want"), d.bool("for debt")
 		}
 	default:
-		d.off--
-		d.fail("kind %d is not known to format version %d", c.Kind, d.version)
+		d.unknown(c.Kind)
 	}
+}
+
+// unknown fails at the kind that was read.
+func (d *decoder) unknown(kind Kind) {
+	d.off--
+	d.fail("kind %d is not known to format version %d", kind, d.version)
+}
+
+// reservation reads what a reservation has besides its sale.
+func (d *decoder) reservation(c *Command) {
+	c.Kind, c.Sale, c.User = Reserve, d.sale, d.text("user", sale.MaxUserBytes)
+	c.Quantity, c.Key = d.int("quantity"), d.text("key", sale.MaxKeyBytes)
 }
 
 // append leaves Paused out: it changes nothing.

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"reflect"
 	"testing"
@@ -17,24 +18,27 @@ func golden(t testing.TB, name string) []byte {
 	return b
 }
 
-// TestVersion1Entry: an entry of format version 1 is read, means what it meant, and is still what is
-// written for commands that need no more.
-func TestVersion1Entry(t *testing.T) {
-	b := golden(t, "entry-v1.bin")
-	got, err := DecodeEntry(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := everyCommand()
-	if again := want.Append(nil); !bytes.Equal(again, b) {
-		t.Errorf("the same entry is written otherwise now:\n% x\n% x", again, b)
-	}
-	want.Version = 1
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("read %+v\nwant %+v", got, want)
-	}
-	if again := got.Append(nil); !bytes.Equal(again, b) {
-		t.Error("what was read is not written the same")
+// TestEntriesOfAllVersions: an entry of each format version is read, means what it meant, and is still written so.
+func TestEntriesOfAllVersions(t *testing.T) {
+	again := everyCommandNow()
+	again.Commands = append(again.Commands, Command{Kind: Reserve, Sale: "a", User: "u2", Quantity: 1})
+	for version, want := range map[int]Entry{1: everyCommand(), 2: everyCommandNow(), 3: again} {
+		b := golden(t, fmt.Sprintf("entry-v%d.bin", version))
+		if now := want.Append(nil); version < 3 && !bytes.Equal(now, b) {
+			t.Errorf("version %d is not what is written for commands that need no more:\n% x\n% x", version, now, b)
+		}
+		got, err := DecodeEntry(b)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		want.Version = version
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("version %d reads %+v\nwant %+v", version, got, want)
+		}
+		if now := got.Append(nil); !bytes.Equal(now, b) {
+			t.Errorf("version %d is written otherwise now:\n% x\n% x", version, now, b)
+		}
 	}
 }
 

@@ -114,7 +114,7 @@ func (sl *saleState) refusal(units, quantity, wall int64) refused {
 // the request is not valid. CodeDry and CodeWrongShard are such answers too. wall and served are the leader's clocks in milliseconds. It allocates nothing.
 func (s *State) Refuse(saleID, user, key string, quantity, wall, served int64) (Result, bool) {
 	c := Command{Kind: Reserve, Sale: saleID, User: user, Key: key, Quantity: quantity}
-	if c.checkReserve() != nil {
+	if s.check(&c) != nil {
 		return Result{}, false
 	}
 	wall = clampWall(wall)

@@ -159,7 +159,7 @@ func (s *State) saleNamed(id string) *saleState {
 // apply carries out one command, and fills its result, which is zero before. name is the hash of the user's
 // name, for a reservation.
 func (s *State) apply(c *Command, name uint32, version int, out *Result) {
-	if err := c.Validate(); err != nil {
+	if err := s.check(c); err != nil {
 		*out = failed(err)
 		return
 	}
@@ -168,6 +168,14 @@ func (s *State) apply(c *Command, name uint32, version int, out *Result) {
 		return
 	}
 	*out = s.applyOther(c, version)
+}
+
+// check is Validate. The name of a sale that is there was found valid when it was opened.
+func (s *State) check(c *Command) error {
+	if c.Kind == Reserve && s.saleNamed(c.Sale) != nil {
+		return c.checkBuyer()
+	}
+	return c.Validate()
 }
 
 func (s *State) applyOther(c *Command, version int) Result {

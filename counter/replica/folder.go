@@ -215,7 +215,11 @@ func (r *Replica) checkLog(snapshots raft.SnapshotStore) error {
 		if l.Type != raft.LogCommand {
 			continue
 		}
-		if _, err := machine.DecodeEntry(l.Data); err != nil {
+		_, err := machine.DecodeEntry(l.Data)
+		switch {
+		case errors.Is(err, machine.ErrVersion):
+			return fmt.Errorf("log has entry %d (%s) of a version that this program does not read: %w", index, r.found.Where(index), err)
+		case err != nil:
 			return fmt.Errorf("log is damaged at entry %d (%s): %w", index, r.found.Where(index), err)
 		}
 	}

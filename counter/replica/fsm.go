@@ -55,6 +55,9 @@ func (f *fsm) command(l *raft.Log) {
 	f.r.applied.Store(l.Index)
 	f.r.stateMu.Unlock()
 	f.r.answered(g)
+	if version := int64(machine.VersionOf(l.Data)); version > f.r.held.Load() {
+		f.r.held.Store(version)
+	}
 	f.r.logBytes.Add(int64(len(l.Data)))
 	f.r.logEntries.Add(1)
 }

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,6 +105,7 @@ func (r *Replica) takeOffice() {
 func (r *Replica) beginTenure(term uint64) {
 	r.noteApplied(r.raft.AppliedIndex())
 	r.endApplying()
+	r.noteFormat() // the log up to the barrier may have brought other servers
 	r.stateMu.RLock()
 	served := r.state.Served()
 	r.stateMu.RUnlock()
@@ -277,4 +280,39 @@ func (r *Replica) hold() (Clock, error) {
 	r.stateMu.RLock()
 	clock.Applied = r.applied.Load()
 	return clock, nil
+}
+
+// HandOver lets another voter lead, before a stop: no new commands; what is in flight is answered (up
+// to the context's end); nothing is answered from memory any more; then another voter is told to stand
+// for election at once. Afterwards this one names the new leader to whoever asks.
+func (r *Replica) HandOver(ctx context.Context) error {
+	if r.cfg.alone() {
+		return nil
+	}
+	r.queue.close()
+	r.queue.drained(ctx)
+	r.office.Lock()
+	r.leaving = true
+	r.office.Unlock()
+	return r.transfer()
+}
+
+// transfer gives the leadership away. The next leader does not wait for the others' heartbeats to
+// stop, so this one stops answering from memory before it.
+func (r *Replica) transfer() error {
+	r.office.Lock()
+	led := r.tenure.Swap(nil) != nil
+	r.office.Unlock()
+	r.verifier.forget()
+	if !led {
+		return nil
+	}
+	if err := r.raft.LeadershipTransfer().Error(); err != nil {
+		select {
+		case r.retake <- struct{}{}:
+		default:
+		}
+		return fmt.Errorf("handing over the leadership: %w", err)
+	}
+	return nil
 }

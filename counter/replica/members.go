@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"headgate.example/counter/machine"
 	"headgate.example/lib/config"
 )
 
@@ -41,6 +43,7 @@ type Member struct {
 type members struct {
 	mu    sync.Mutex // a leaf
 	found map[string]sighting
+	reads map[string]int // the newest entry version, as a voter last said; it stands while the voter is away
 }
 
 type sighting struct {
@@ -49,12 +52,24 @@ type sighting struct {
 	offset time.Duration
 }
 
-func newMembers() *members { return &members{found: make(map[string]sighting)} }
+func newMembers() *members {
+	return &members{found: make(map[string]sighting), reads: make(map[string]int)}
+}
 
-func (m *members) put(id string, s sighting) {
+func (m *members) put(p peer, s sighting) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.found[id] = s
+	m.found[p.ID] = s
+	if p.checkFound(s.probed) == nil {
+		m.reads[p.ID] = s.reads
+	}
+}
+
+// join notes what a voter reads that is being brought in.
+func (m *members) join(id string, reads int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reads[id] = reads
 }
 
 // get gives what is known of a voter, if it is recent.
@@ -65,22 +80,32 @@ func (m *members) get(id string, now time.Duration) (sighting, bool) {
 	return s, ok && now-s.at < probeKept
 }
 
-// forget makes everybody unseen, for those who want to know it now.
+// forget makes everybody unseen, for those who want to know it now. A voter's program does not read less
+// for that.
 func (m *members) forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.found)
 }
 
+// seen tells whether all servers but the one named own have answered in the last two rounds. The caller has the lock.
+func (m *members) seen(servers []raft.Server, own string, now time.Duration) bool {
+	return !slices.ContainsFunc(servers, func(s raft.Server) bool {
+		p := readPeer(s)
+		found, ok := m.found[p.ID]
+		return p.ID != own && (!ok || now-found.at >= 2*probeEvery || p.checkFound(found.probed) != nil)
+	})
+}
+
 // keep forgets voters that are no more.
 func (m *members) keep(servers []raft.Server) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for id := range m.found {
-		if !slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == id }) {
-			delete(m.found, id)
-		}
+	gone := func(id string) bool {
+		return !slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == id })
 	}
+	maps.DeleteFunc(m.found, func(id string, _ sighting) bool { return gone(id) })
+	maps.DeleteFunc(m.reads, func(id string, _ int) bool { return gone(id) })
 }
 
 // Members lists the shard's voters, as the log knows them.
@@ -166,10 +191,11 @@ func (r *Replica) lookAround(ctx context.Context) {
 			} else {
 				off = min(0, off+margin)
 			}
-			r.members.put(p.ID, sighting{probed: found, at: r.cfg.Monotonic(), offset: off})
+			r.members.put(p, sighting{probed: found, at: r.cfg.Monotonic(), offset: off})
 		})
 	}
 	asked.Wait()
+	r.noteFormat()
 }
 
 // settleMembers writes one thing that the log does not know yet: this leader's own addresses, the
@@ -241,6 +267,7 @@ func (r *Replica) AddVoter(ctx context.Context, v Voter) error {
 	if !known && len(servers) >= MaxVoters {
 		return refuseMember("id", "there are %d voters, the most that are allowed", len(servers))
 	}
+	reads := machine.EntryVersion
 	if v.ID != r.id.Voter {
 		found, err := r.net.probe(ctx, v.Raft)
 		if err != nil {
@@ -252,8 +279,16 @@ func (r *Replica) AddVoter(ctx context.Context, v Voter) error {
 		if !known && found.last > 0 {
 			return refuseMember("id", "voter %s has a log already: a new voter starts on an empty data_dir", v.ID)
 		}
-		now.folder = found.folder
+		if must := r.mustRead(); !known && found.reads < must {
+			return refuseMember("id", "voter %s runs an older program, which reads log entries up to version %d, and the log has version %d: start it with the program that the others run", v.ID, found.reads, must)
+		}
+		now.folder, reads = found.folder, found.reads
 	}
+	r.members.join(v.ID, reads)
+	defer func() {
+		r.members.join(v.ID, reads) // again, since a look around that began before may have forgotten it
+		r.noteFormat()
+	}()
 	if suffrage == raft.Voter {
 		return r.changed(r.raft.AddVoter(raft.ServerID(v.ID), now.address(), 0, changeTimeout))
 	}
@@ -307,6 +342,7 @@ func (r *Replica) RemoveVoter(ctx context.Context, id string) error {
 		}
 		return r.notLeading()
 	}
+	defer r.noteFormat() // what it did not read counts no more
 	return r.changed(r.raft.RemoveServer(raft.ServerID(id), 0, changeTimeout))
 }
 
@@ -320,41 +356,6 @@ func (r *Replica) changed(f raft.IndexFuture) error {
 	default:
 		return fate(err)
 	}
-}
-
-// HandOver lets another voter lead, before a stop: no new commands; what is in flight is answered (up
-// to the context's end); nothing is answered from memory any more; then another voter is told to stand
-// for election at once. Afterwards this one names the new leader to whoever asks.
-func (r *Replica) HandOver(ctx context.Context) error {
-	if r.cfg.alone() {
-		return nil
-	}
-	r.queue.close()
-	r.queue.drained(ctx)
-	r.office.Lock()
-	r.leaving = true
-	r.office.Unlock()
-	return r.transfer()
-}
-
-// transfer gives the leadership away. The next leader does not wait for the others' heartbeats to
-// stop, so this one stops answering from memory before it.
-func (r *Replica) transfer() error {
-	r.office.Lock()
-	led := r.tenure.Swap(nil) != nil
-	r.office.Unlock()
-	r.verifier.forget()
-	if !led {
-		return nil
-	}
-	if err := r.raft.LeadershipTransfer().Error(); err != nil {
-		select {
-		case r.retake <- struct{}{}:
-		default:
-		}
-		return fmt.Errorf("handing over the leadership: %w", err)
-	}
-	return nil
 }
 
 // Follows is nil when this voter serves, or follows a leader that does; else why not.

@@ -79,8 +79,9 @@ func (r *Replica) Add(c *Call, commands ...machine.Command) bool {
 	if sum > r.cfg.MaxGroup && c.Len() > 0 {
 		return false
 	}
+	newest := r.newestFormat()
 	for i := range commands {
-		c.commands.Add(&commands[i])
+		c.commands.Add(&commands[i], newest)
 		c.begins = c.begins || begins(commands[i].Kind)
 	}
 	c.weight = sum

@@ -14,7 +14,7 @@ func TestGroupIsTakenWhenRipe(t *testing.T) {
 		t.Helper()
 		c := NewCall()
 		for range commands {
-			c.commands.Add(&machine.Command{Kind: machine.Confirm, Order: 1})
+			c.commands.Add(&machine.Command{Kind: machine.Confirm, Order: 1}, machine.EntryVersion)
 			c.weight++
 		}
 		if err := q.put(c); err != nil {

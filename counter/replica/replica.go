@@ -45,6 +45,8 @@ type Replica struct {
 	verifier *verifier
 	queue    *queue
 	members  *members
+	newest   atomic.Int64      // newestFormat
+	held     atomic.Int64      // the newest version of entries that were applied
 	met      map[string]string // folders of the other voters, when a log is begun
 	office   sync.Mutex        // held while a tenure begins, ends by hand-over, or may not begin
 	leaving  bool              // under office: no tenure begins
@@ -105,6 +107,10 @@ func Open(cfg Config) (_ *Replica, err error) {
 	r.checkDisk()
 	if err := r.startRaft(); err != nil {
 		return nil, err
+	}
+	r.newest.Store(machine.EntryVersion)
+	if r.net != nil {
+		r.newest.Store(unsaidVersion) // until the others have said what they read
 	}
 	for _, loop := range []func(){r.leadershipLoop, r.verifyLoop, r.commitLoop, r.tickLoop, r.upkeepLoop, r.membersLoop} {
 		r.loops.Add(1)
@@ -221,7 +227,7 @@ func (r *Replica) openTransport() error {
 		_, w = raft.NewInmemTransport("")
 	default:
 		me := self{
-			id: r.id.Voter, shard: r.cfg.Shard, number: r.cfg.Number, folder: r.id.Folder, secret: []byte(r.cfg.RaftSecret),
+			id: r.id.Voter, shard: r.cfg.Shard, number: r.cfg.Number, folder: r.id.Folder, secret: []byte(r.cfg.RaftSecret), reads: machine.EntryVersion,
 			log: func() (last, applied uint64) { return r.raft.LastIndex(), r.raft.AppliedIndex() }, wall: r.wall.millis, folderOf: r.folderOf,
 		}
 		net, err := listenRaft(r.cfg.RaftListen, r.own().address(), me)

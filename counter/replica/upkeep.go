@@ -173,6 +173,7 @@ type Status struct {
 	Queued     int      // commands
 	InFlight   int      // log entries
 	LogBytes   int64
+	Format     int // the newest version that log entries are written in, if this voter leads
 	DiskLow    bool
 	WallJump   time.Duration // how far the wall clock is off; believed up to an hour
 	WallBehind time.Duration // how far the wall clock is behind the last order id
@@ -184,7 +185,7 @@ func (r *Replica) Status() Status {
 	s := Status{
 		Voter: r.id.Voter, State: r.raft.State().String(), Serving: r.tenure.Load() != nil,
 		Term: r.raft.CurrentTerm(), LastIndex: r.raft.LastIndex(), Applied: r.raft.AppliedIndex(),
-		Voters: len(r.raft.GetConfiguration().Configuration().Servers), LogBytes: r.logBytes.Load(),
+		Voters: len(r.raft.GetConfiguration().Configuration().Servers), LogBytes: r.logBytes.Load(), Format: r.newestFormat(),
 		DiskLow: diskState(r.disk.Load()) != diskFine, WallJump: r.wall.jump(), Err: r.Err(),
 	}
 	_, leader := r.raft.LeaderWithID()

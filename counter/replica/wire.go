@@ -37,9 +37,15 @@ const greeting = "HEADGATE-RAFT 1"
 
 // What a connection between voters is for.
 const (
-	forRaft  = "raft"
-	forProbe = "probe" // the listener's answer to the greeting is all that is wanted
+	forRaft = "raft"
+	// forProbe: the listener's answer to the greeting is all that is wanted. Programs that read entries up to
+	// version 2 ask for "probe", refuse an answer of more words than theirs, and answer this as they do that.
+	forProbe = "probe2"
 )
+
+// unsaidVersion is the newest entry version that a voter reads as far as is known before it has said so;
+// programs that do not say it read this one.
+const unsaidVersion = 2
 
 // self is what a voter says of itself in the handshake.
 type self struct {
@@ -47,6 +53,7 @@ type self struct {
 	number    int
 	folder    string
 	secret    []byte
+	reads     int // the newest entry version
 	log       func() (last, applied uint64)
 	wall      func() int64                  // milliseconds since 1970
 	folderOf  func(id string) (name string) // the folder that the log knows for a voter, "" when none
@@ -57,15 +64,18 @@ type probed struct {
 	id, folder    string
 	last, applied uint64
 	wall          int64
+	reads         int // the newest entry version; unsaidVersion when it was not asked for it
 }
 
 // stream is raft's network: TCP connections that begin with a handshake, which shows the shared
 // secret, that both are of one shard, and that both still have the folder that the log knows.
 //
 //	dialer:   HEADGATE-RAFT 1 purpose shard number id folder nonce
-//	listener: HEADGATE-RAFT 1 id folder last applied wall nonce proof      or: -reason
-//	dialer:   proof                                                        (not for a probe)
+//	listener: HEADGATE-RAFT 1 id folder last applied wall [reads] nonce proof      or: -reason
+//	dialer:   proof                                                                (only for raft)
 //
+// The purpose is raft, probe2, or the probe of older programs. Only the answer to probe2 tells which entry
+// version the listener reads, and that of an older program does not: so either may be the older one.
 // A proof is the HMAC-SHA256 of all lines before it under the secret. What follows is not encrypted.
 type stream struct {
 	self     self
@@ -196,7 +206,11 @@ func (s *stream) answer(c net.Conn) error {
 		return refuse(c, "voter "+from+" has another folder than the log knows: a wiped voter returns under a new id")
 	}
 	last, applied := s.self.log()
-	told := fmt.Sprintf("%s %s %s %d %d %d %s", greeting, s.self.id, s.self.folder, last, applied, s.self.wall(), rand.Text())
+	told := fmt.Sprintf("%s %s %s %d %d %d", greeting, s.self.id, s.self.folder, last, applied, s.self.wall())
+	if purpose == forProbe {
+		told += " " + strconv.Itoa(s.self.reads)
+	}
+	told += " " + rand.Text()
 	if err := writeLine(c, told+" "+s.proof("listener", hello, told)); err != nil {
 		return err
 	}
@@ -284,20 +298,17 @@ func (s *stream) greet(c net.Conn, purpose string) (probed, error) {
 	}
 	told, proof, _ := cutLast(line, " ")
 	words := strings.Split(told, " ")
-	if len(words) != 8 || strings.Join(words[:2], " ") != greeting {
+	says := len(words) == 9 && purpose == forProbe
+	if len(words) != 8 && !says || strings.Join(words[:2], " ") != greeting {
 		return probed{}, errors.New("not a voter of this version")
 	}
 	if !hmac.Equal([]byte(proof), []byte(s.proof("listener", hello, told))) {
 		return probed{}, errors.New("raft_secret differs")
 	}
-	found := probed{id: words[2], folder: words[3]}
-	last, lastErr := strconv.ParseUint(words[4], 10, 64)
-	applied, appliedErr := strconv.ParseUint(words[5], 10, 64)
-	wall, wallErr := strconv.ParseInt(words[6], 10, 64)
-	if err := errors.Join(lastErr, appliedErr, wallErr); err != nil {
+	found, err := readProbed(words)
+	if err != nil {
 		return probed{}, fmt.Errorf("not a voter: %w", err)
 	}
-	found.last, found.applied, found.wall = last, applied, wall
 	if purpose != forRaft {
 		return found, nil // it is closed now
 	}
@@ -305,6 +316,23 @@ func (s *stream) greet(c net.Conn, purpose string) (probed, error) {
 		return probed{}, err
 	}
 	return found, c.SetDeadline(time.Time{})
+}
+
+// readProbed reads the words of a listener's answer, of which there are 8, or 9 when it says what it reads.
+func readProbed(words []string) (probed, error) {
+	last, lastErr := strconv.ParseUint(words[4], 10, 64)
+	applied, appliedErr := strconv.ParseUint(words[5], 10, 64)
+	wall, wallErr := strconv.ParseInt(words[6], 10, 64)
+	reads, readsErr := uint64(unsaidVersion), error(nil)
+	if len(words) == 9 {
+		if reads, readsErr = strconv.ParseUint(words[7], 10, 8); readsErr == nil && reads < 1 { // an entry has a byte for it
+			readsErr = errors.New("entry version 0")
+		}
+	}
+	if err := errors.Join(lastErr, appliedErr, wallErr, readsErr); err != nil {
+		return probed{}, err
+	}
+	return probed{id: words[2], folder: words[3], last: last, applied: applied, wall: wall, reads: int(reads)}, nil
 }
 
 func cutLast(text, sep string) (before, after string, found bool) {

@@ -29,6 +29,7 @@ func (s *Server) infoSections() []infoSection {
 	}
 	st := s.replica.Status()
 	own.pairs = append(own.pairs, s.totalsInfo()...)
+	own.pairs = append(own.pairs, "memory_ready", digit(s.replica.MemoryReady()))
 	return append(first,
 		s.persistenceInfo(&st),
 		s.statsInfo(),

@@ -43,6 +43,7 @@ func TestInfoSections(t *testing.T) {
 	c := dial(t, s.Addr())
 	c.open("1", 5, 0)
 	c.reserve("1", "u1", 2, "")
+	servicetest.Eventually(t, 30*time.Second, "memory is ready for the sale", func() bool { return c.info()["Headgate"]["memory_ready"] == "1" })
 	all := c.info()
 	for _, want := range []struct{ section, field, value string }{
 		{"Server", "redis_mode", "standalone"}, {"Clients", "connected_clients", "1"}, {"Clients", "maxclients", "4096"},

@@ -22,6 +22,7 @@ type arena[T any] struct {
 	frozen[T]
 	epoch uint64
 	free  []ref
+	ready []*chunk[T] // for when there is no room any more
 }
 
 // edit gives a record for writing. The pointer stays good until the next freeze.
@@ -43,9 +44,40 @@ func (a *arena[T]) add() (ref, *T) {
 	}
 	a.top++
 	if int(a.top>>chunkBits) >= len(a.chunks) {
-		a.chunks = append(a.chunks, &chunk[T]{epoch: a.epoch})
+		a.chunks = append(a.chunks, a.chunk())
 	}
 	return a.top, a.edit(a.top)
+}
+
+// chunk gives one without records.
+func (a *arena[T]) chunk() *chunk[T] {
+	n := len(a.ready)
+	if n == 0 {
+		return &chunk[T]{epoch: a.epoch}
+	}
+	c := a.ready[n-1]
+	a.ready[n-1] = nil
+	a.ready = a.ready[:n-1]
+	c.epoch = a.epoch
+	return c
+}
+
+// room is how many records can be added in memory that is there. The first place of all is no record's.
+func (a *arena[T]) room() int {
+	return max(0, (len(a.chunks)+len(a.ready))*chunkLen-1-int(a.top)+len(a.free))
+}
+
+// excess tells whether far more is ready than so many records need.
+func (a *arena[T]) excess(records int) bool {
+	return len(a.ready) > 0 && a.room() > 2*records+chunkLen
+}
+
+// trim lets go of what is ready beyond what so many records need.
+func (a *arena[T]) trim(records int) {
+	for len(a.ready) > 0 && a.room()-chunkLen >= records {
+		a.ready[len(a.ready)-1] = nil
+		a.ready = a.ready[:len(a.ready)-1]
+	}
 }
 
 func (a *arena[T]) remove(r ref) {

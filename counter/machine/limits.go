@@ -40,11 +40,12 @@ const (
 // limits are the bounds that tests lower.
 type limits struct {
 	sales, tombstones, holds, holdsPerSale, liveOrders, rules, graves int
+	ready                                                             int // no part of an outcome
 }
 
 func defaultLimits() limits {
 	return limits{
 		sales: MaxSales, tombstones: MaxTombstones, holds: MaxHolds, holdsPerSale: MaxHoldsPerSale,
-		liveOrders: MaxLiveOrders, rules: MaxRules, graves: MaxRuleGraves,
+		liveOrders: MaxLiveOrders, rules: MaxRules, graves: MaxRuleGraves, ready: MaxReady,
 	}
 }

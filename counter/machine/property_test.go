@@ -278,7 +278,7 @@ func TestPromises(t *testing.T) {
 }
 
 // TestReplay: the same entries, over their encoding, give the same bytes; so does a state that was
-// written and read anywhere on the way; and a frozen snapshot does not change with later entries.
+// written and read anywhere on the way, and one for which memory is made ready; and a frozen snapshot does not change with later entries.
 func TestReplay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(7)
@@ -301,6 +301,9 @@ func TestReplay(t *testing.T) {
 			results := straight.Apply(&e, nil)
 			if i == frozenAt {
 				frozen, then = straight.Snapshot(), snapshotOf(t, straight)
+			}
+			if w, missing := replayed.Wants(); missing && rapid.Bool().Draw(t, "make memory ready") {
+				replayed.Keep(w.Make())
 			}
 			if again := replayed.Apply(&decoded, nil); !reflect.DeepEqual(again, results) {
 				t.Fatalf("replayed: %+v, was %+v", again, results)

@@ -50,20 +50,49 @@ const slotsTouched = 512
 // add puts a ref in. The caller has made sure that it is not there.
 func (t *table) add(hash uint32, r ref) {
 	p := t.part(hash)
-	if (p.used+1)*4 > len(p.slots)*3 {
-		old := p.slots
-		p.slots = make([]uint64, max(8, 2*len(old)))
-		for i := 0; i < len(p.slots); i += slotsTouched {
-			p.slots[i] = 0
-		}
-		for _, slot := range old {
-			if slot != 0 {
-				p.put(slot)
-			}
-		}
+	if !fits(p.used+1, len(p.slots)) {
+		p.move(freshSlots(max(8, 2*len(p.slots))))
 	}
 	p.put(uint64(hash)<<32 | uint64(r))
 	p.used++
+}
+
+// fits tells whether a part of so many slots takes so many refs, with a quarter left free.
+func fits(refs, slots int) bool { return refs*4 <= slots*3 }
+
+// freshSlots are free ones, whose pages the system has given.
+func freshSlots(n int) []uint64 {
+	slots := make([]uint64, n)
+	for i := 0; i < n; i += slotsTouched {
+		slots[i] = 0
+	}
+	return slots
+}
+
+// move puts what a part holds into more slots.
+func (p *tablePart) move(slots []uint64) {
+	old := p.slots
+	p.slots = slots
+	for _, slot := range old {
+		if slot != 0 {
+			p.put(slot)
+		}
+	}
+}
+
+// narrow finds a part that will have to grow before the table holds so many refs, and gives the slots it should
+// have; 0: none will. An eighth is added, as hashes do not spread evenly.
+func (t *table) narrow(refs int) (part, slots int) {
+	each := refs/tableParts + refs/tableParts/8
+	for slots = 8; !fits(each, slots); {
+		slots *= 2
+	}
+	for part = range t.parts {
+		if len(t.parts[part].slots) < slots {
+			return part, slots
+		}
+	}
+	return 0, 0
 }
 
 func (p *tablePart) put(slot uint64) {

@@ -112,7 +112,7 @@ func Open(cfg Config) (_ *Replica, err error) {
 	if r.net != nil {
 		r.newest.Store(unsaidVersion) // until the others have said what they read
 	}
-	for _, loop := range []func(){r.leadershipLoop, r.verifyLoop, r.commitLoop, r.tickLoop, r.upkeepLoop, r.membersLoop} {
+	for _, loop := range []func(){r.leadershipLoop, r.verifyLoop, r.commitLoop, r.tickLoop, r.upkeepLoop, r.membersLoop, r.readyLoop} {
 		r.loops.Add(1)
 		go func() {
 			defer r.loops.Done()

@@ -41,6 +41,11 @@ func (sh *shard) apply(entry []byte) (results []machine.Result) {
 	w := sh.w
 	w.report.Entries++
 	sh.applied++
+	if sh.applied%8 == 0 {
+		if want, missing := sh.state.Wants(); missing {
+			sh.state.Keep(want.Make())
+		}
+	}
 	sh.decode(entry, func(e *machine.Entry) {
 		sh.served = max(sh.served, e.Served)
 		if len(e.Commands) == 0 {

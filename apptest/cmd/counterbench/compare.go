@@ -63,6 +63,7 @@ const stock = 900_000_000
 // side is one of the two, with how many requests fill a run.
 type side struct {
 	rival
+	against  rival
 	requests int
 	repeats  int
 	rates    []float64
@@ -103,6 +104,11 @@ func (s *side) once(ctx context.Context, c scenario, sale string) (float64, erro
 	if err := s.open(sale, units); err != nil {
 		return 0, err
 	}
+	for _, r := range []rival{s.rival, s.against} {
+		if err := r.settle(ctx); err != nil {
+			return 0, err
+		}
+	}
 	rate, err := load(ctx, s.rival, sale, s.requests, c.pipeline)
 	if err != nil {
 		return 0, err
@@ -120,9 +126,11 @@ func (s *side) once(ctx context.Context, c scenario, sale string) (float64, erro
 	return rate, s.drop(sale)
 }
 
-// compare runs both in turn and prints the median of their ratio, and the medians of both.
+// compare runs both in turn and prints the median of their ratio, and the medians of both. Before each run both
+// are through with what they do beside their clients: Redis with freeing the last sale's memory, the counter with making
+// the next one's ready.
 func compare(ctx context.Context, b *bench, c scenario, ours, theirs rival) error {
-	sides := [2]*side{{rival: theirs}, {rival: ours}}
+	sides := [2]*side{{rival: theirs, against: ours}, {rival: ours, against: theirs}}
 	for i, s := range sides {
 		s.requests = 2000 * c.pipeline / min(c.pipeline, 4)
 		for took := time.Duration(0); took < probe; {

@@ -30,15 +30,15 @@ func memory(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer func() { c.stop() }()
-	if err := c.open("memory", stock); err != nil {
-		return err
-	}
 	emptyHeap, err := c.heap(ctx)
 	if err != nil {
 		return err
 	}
 	emptyRSS, err := c.RSS()
 	if err != nil {
+		return err
+	}
+	if err := c.open("memory", b.holds); err != nil { // no more, since memory is made ready for all units
 		return err
 	}
 	if _, err := load(ctx, c, "memory", b.holds, 64); err != nil {

@@ -27,6 +27,8 @@ return 1`
 type rival interface {
 	// open makes a sale of so many units in which each user may have one.
 	open(sale string, stock int) error
+	// settle waits until it does nothing beside its clients' requests.
+	settle(ctx context.Context) error
 	// request is the command by which a random user wants one unit.
 	request(sale string) []string
 	// sold counts the units that are gone; those whose user came twice are not.
@@ -81,6 +83,10 @@ func (r *redis) request(sale string) []string {
 func (r *redis) sold(sale string) (int64, error) { return r.count("SCARD", "users:"+sale) }
 
 func (r *redis) drop(sale string) error { return r.must("UNLINK", sale, "users:"+sale) }
+
+func (r *redis) settle(ctx context.Context) error {
+	return r.await(ctx, "lazyfree_pending_objects:0\r", "INFO", "memory")
+}
 
 func (r *redis) address() string { return r.addr }
 
@@ -156,6 +162,10 @@ func (c *counter) sold(sale string) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("SALE.INFO names no held units: %s", reply)
+}
+
+func (c *counter) settle(ctx context.Context) error {
+	return c.await(ctx, "memory_ready:1", "INFO", "headgate")
 }
 
 // drop leaves the sale where it is: a counter keeps every order.

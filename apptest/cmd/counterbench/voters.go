@@ -84,6 +84,16 @@ func (v *voters) elect(ctx context.Context) error {
 	}
 }
 
+// settle waits for all of them, each of which has the whole state.
+func (v *voters) settle(ctx context.Context) error {
+	for _, c := range v.all {
+		if err := c.settle(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (v *voters) stop() {
 	for _, c := range v.all {
 		c.Kill()

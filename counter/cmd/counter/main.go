@@ -18,7 +18,7 @@ import (
 
 func main() {
 	args := os.Args[1:]
-	open := serve(chooseThreads())
+	open := serve(chooseEfforts())
 	if i := slices.IndexFunc(args, isBootstrap); i >= 0 {
 		args = slices.Delete(slices.Clone(args), i, i+1)
 		open = bootstrap

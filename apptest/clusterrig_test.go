@@ -259,14 +259,24 @@ func (c *localCluster) signIn(name string) string {
 // buy buys a unit through nginx.
 func (c *localCluster) buy(token, sale string) (order string) {
 	c.t.Helper()
+	order, refusal := c.tryBuy(token, sale)
+	if refusal != "" {
+		c.t.Fatalf("buying: %s", refusal)
+	}
+	return order
+}
+
+// tryBuy gives the order, or the code with which it is refused.
+func (c *localCluster) tryBuy(token, sale string) (order, refusal string) {
+	c.t.Helper()
 	var taken struct {
 		OrderID string `json:"order_id"`
 		Code    string `json:"code"`
 	}
 	if status := post(c.t, c.state().Edge+"/api/sales/"+sale+"/orders", token, map[string]int{"quantity": 1}, &taken); status != http.StatusAccepted {
-		c.t.Fatalf("buying: %d %s", status, taken.Code)
+		return "", fmt.Sprintf("%d %s", status, taken.Code)
 	}
-	return taken.OrderID
+	return taken.OrderID, ""
 }
 
 // order is an order's state, after a wait such as "5s".

@@ -60,7 +60,7 @@ soak: build ## the long tests: simulation for an hour (HEADGATE_SIM_FOR), 50 rou
 		$(RUN_TESTS) -only apptest -run 'TestKillRounds|TestFaults|TestCrowd|TestLinearizable|TestLeadersOfTwoShards' -timeout 3h
 	go run ./apptest/cmd/fuzzall -each $${HEADGATE_FUZZ_TIME:-60s}
 
-bench: bench-edge bench-counter bench-ledger ## all benchmarks: the edge against fasthttp and nginx, the counter against Redis, queue and ledger (about 12 minutes)
+bench: bench-edge bench-counter bench-ledger ## all benchmarks: the edge against fasthttp and nginx, the counter against Redis, queue and ledger (about 14 minutes)
 
 # EDGE_BENCH takes flags of edgebench, such as "-rounds 1 -run 1s -only refuse" for a quick look.
 bench-edge: bin/interceptor bin/counter ## the edge against bare fasthttp and nginx limit_req, loaded by wrk: ratios as `name: value` lines

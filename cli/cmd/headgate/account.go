@@ -29,13 +29,18 @@ func (p *program) accountCommand() *cobra.Command {
 	return cmd
 }
 
-// onAccounts runs work on the accounts of the running system, and tells what became of the account.
-func (p *program) onAccounts(cmd *cobra.Command, name, done string, work func(context.Context, *cli.Accounts) (cli.AccountView, error)) error {
+// accounts opens the accounts of the running system.
+func (p *program) accounts(ctx context.Context) (*cli.Accounts, error) {
 	cfg, err := p.load()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	accounts, err := cli.OpenAccounts(cmd.Context(), cfg.Backend)
+	return cli.OpenAccounts(ctx, cfg.Backend)
+}
+
+// onAccounts runs work on the accounts of the running system, and tells what became of the account.
+func (p *program) onAccounts(cmd *cobra.Command, name, done string, work func(context.Context, *cli.Accounts) (cli.AccountView, error)) error {
+	accounts, err := p.accounts(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -152,11 +157,7 @@ func (p *program) listAccountsCommand() *cobra.Command {
 			if all {
 				role = cli.AnyAccount
 			}
-			cfg, err := p.load()
-			if err != nil {
-				return err
-			}
-			accounts, err := cli.OpenAccounts(cmd.Context(), cfg.Backend)
+			accounts, err := p.accounts(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -67,6 +67,7 @@ type side struct {
 	requests int
 	repeats  int
 	rates    []float64
+	cpu      []float64 // microseconds a request
 }
 
 // maxRepeats bounds how often runs of one scenario are done again because the leader changed meanwhile.
@@ -109,10 +110,19 @@ func (s *side) once(ctx context.Context, c scenario, sale string) (float64, erro
 			return 0, err
 		}
 	}
+	before, err := s.CPU()
+	if err != nil {
+		return 0, err
+	}
 	rate, err := load(ctx, s.rival, sale, s.requests, c.pipeline)
 	if err != nil {
 		return 0, err
 	}
+	after, err := s.CPU()
+	if err != nil {
+		return 0, err
+	}
+	s.cpu = append(s.cpu, float64((after-before).Microseconds())/float64(s.requests))
 	sold, err := s.sold(sale)
 	if err != nil {
 		return 0, err
@@ -147,6 +157,7 @@ func compare(ctx context.Context, b *bench, c scenario, ours, theirs rival) erro
 			s.requests = min(next, 4*s.requests)
 		}
 	}
+	sides[0].cpu, sides[1].cpu = nil, nil
 	var ratios []float64
 	for pair := range b.pairs {
 		for turn := range sides {
@@ -163,8 +174,9 @@ func compare(ctx context.Context, b *bench, c scenario, ours, theirs rival) erro
 	if n := sides[1].repeats; n > 0 {
 		note = fmt.Sprintf("; %d runs repeated since the leader changed", n)
 	}
-	b.figure(c.name, "%.2f (%d pairs, %.2f to %.2f; counter %.0f/s, redis %.0f/s%s)", measure.Median(ratios), b.pairs,
-		slices.Min(ratios), slices.Max(ratios), measure.Median(sides[1].rates), measure.Median(sides[0].rates), note)
+	b.figure(c.name, "%.2f (%d pairs, %.2f to %.2f; counter %.0f/s, redis %.0f/s; CPU a request %.2f us, redis %.2f us%s)", measure.Median(ratios), b.pairs,
+		slices.Min(ratios), slices.Max(ratios), measure.Median(sides[1].rates), measure.Median(sides[0].rates),
+		measure.Median(sides[1].cpu), measure.Median(sides[0].cpu), note)
 	return nil
 }
 

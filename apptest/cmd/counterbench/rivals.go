@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"headgate.example/apptest/measure"
 )
@@ -36,6 +37,8 @@ type rival interface {
 	// drop forgets a sale, as far as it can be.
 	drop(sale string) error
 	address() string
+	// CPU is the processor time that all its processes have used.
+	CPU() (time.Duration, error)
 	stop()
 }
 

@@ -84,6 +84,18 @@ func (v *voters) elect(ctx context.Context) error {
 	}
 }
 
+// CPU is the processor time of all of them.
+func (v *voters) CPU() (sum time.Duration, err error) {
+	for _, c := range v.all {
+		used, err := c.CPU()
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
+}
+
 // settle waits for all of them, each of which has the whole state.
 func (v *voters) settle(ctx context.Context) error {
 	for _, c := range v.all {

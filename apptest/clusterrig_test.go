@@ -256,27 +256,26 @@ func (c *localCluster) signIn(name string) string {
 	return ""
 }
 
-// buy buys a unit through nginx.
+// buy buys a unit through nginx, as soon as the edge that it comes to has heard that the sale is open: that is
+// some 250 ms after it was opened, the one of a new cluster too.
 func (c *localCluster) buy(token, sale string) (order string) {
 	c.t.Helper()
-	order, refusal := c.tryBuy(token, sale)
-	if refusal != "" {
-		c.t.Fatalf("buying: %s", refusal)
-	}
+	waitFor(c.t, patience, "the edge hears that the sale is open", func() bool {
+		var taken struct {
+			OrderID string `json:"order_id"`
+			Code    string `json:"code"`
+		}
+		status := post(c.t, c.state().Edge+"/api/sales/"+sale+"/orders", token, map[string]int{"quantity": 1}, &taken)
+		if status == http.StatusServiceUnavailable && taken.Code == "paused" {
+			return false
+		}
+		if status != http.StatusAccepted || taken.OrderID == "" {
+			c.t.Fatalf("buying: %d %s, order %q", status, taken.Code, taken.OrderID)
+		}
+		order = taken.OrderID
+		return true
+	})
 	return order
-}
-
-// tryBuy gives the order, or the code with which it is refused.
-func (c *localCluster) tryBuy(token, sale string) (order, refusal string) {
-	c.t.Helper()
-	var taken struct {
-		OrderID string `json:"order_id"`
-		Code    string `json:"code"`
-	}
-	if status := post(c.t, c.state().Edge+"/api/sales/"+sale+"/orders", token, map[string]int{"quantity": 1}, &taken); status != http.StatusAccepted {
-		return "", fmt.Sprintf("%d %s", status, taken.Code)
-	}
-	return taken.OrderID, ""
 }
 
 // order is an order's state, after a wait such as "5s".
